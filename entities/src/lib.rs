@@ -1,0 +1,393 @@
+//! The shape of the tables, as sea-orm entities. No behaviour: the store alone reads and writes them.
+//!
+//! Conventions: `id` is a UUIDv7 that is never shown outside (the grant's is random, for tokens carry it); times are
+//! microseconds since the epoch in a `bigint`; hashes are 32 octets; lists and documents are JSON as text, since a
+//! signed or compared document must come back octet by octet. Columns named `client` refer to `clients.id`;
+//! `client_id` is the protocol's identifier.
+
+use sea_orm::Value;
+use uuid::Uuid;
+
+/// What a column can hold.
+pub trait Cell: Sized + sea_orm::TryGetable {
+    /// Reads the value; `None` where its kind isn't this one.
+    fn from_value(value: Value) -> Option<Self>;
+    /// The value that a driver gets.
+    fn into_value(self) -> Value;
+}
+
+/// How a driver without types says NULL.
+pub const NULL: Value = Value::BigInt(None);
+
+macro_rules! cells {
+    ($($type:ty: $($pattern:pat => $read:expr),+;)*) => {$(
+        impl Cell for $type {
+            fn from_value(value: Value) -> Option<Self> {
+                match value { $($pattern => $read,)+ _ => None }
+            }
+            fn into_value(self) -> Value { self.into() }
+        }
+        impl Cell for Option<$type> {
+            fn from_value(value: Value) -> Option<Self> {
+                if value == NULL { Some(None) } else { <$type as Cell>::from_value(value).map(Some) }
+            }
+            fn into_value(self) -> Value { self.into() }
+        }
+    )*};
+}
+cells! {
+    i64: Value::BigInt(number) => number;
+    // SQLite has neither booleans nor UUIDs of its own.
+    bool: Value::Bool(flag) => flag, Value::BigInt(number) => number.map(|number| number != 0);
+    String: Value::String(text) => text;
+    Vec<u8>: Value::Bytes(octets) => octets;
+    Uuid: Value::Uuid(id) => id, Value::Bytes(Some(octets)) => Uuid::from_slice(&octets).ok();
+}
+
+/// A row whose columns are read in their order.
+pub trait Cells {
+    /// What goes wrong when a column is missing or of another kind.
+    type Error;
+    /// Reads the next column, which is this one.
+    ///
+    /// # Errors
+    /// Where there is no further column or it is of another kind.
+    fn cell<T: Cell>(&mut self, column: &'static str) -> Result<T, Self::Error>;
+}
+
+/// An entity's row as a whole.
+pub trait Record: Sized {
+    /// The table.
+    const TABLE: &'static str;
+    /// Its columns, in the order of [`Record::into_values`].
+    const COLUMNS: &'static [&'static str];
+    /// Reads a row.
+    ///
+    /// # Errors
+    /// Where a column is missing or of another kind.
+    fn read<C: Cells>(cells: &mut C) -> Result<Self, C::Error>;
+    /// The values for an insert.
+    fn into_values(self) -> Vec<Value>;
+}
+
+macro_rules! entity {
+    ($(#[$doc:meta])* $module:ident = $table:literal {
+        $(#[$key_doc:meta])* key $key:ident: $key_type:ty,
+        $($(#[$field_doc:meta])* $field:ident: $type:ty,)*
+    }) => {
+        $(#[$doc])*
+        #[allow(missing_docs, reason = "the derive adds public items of its own")]
+        pub mod $module {
+            use sea_orm::entity::prelude::*;
+
+            #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
+            #[sea_orm(table_name = $table)]
+            pub struct Model {
+                $(#[$key_doc])*
+                #[sea_orm(primary_key, auto_increment = false)]
+                pub $key: $key_type,
+                $($(#[$field_doc])* pub $field: $type,)*
+            }
+
+            #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+            pub enum Relation {}
+
+            impl ActiveModelBehavior for ActiveModel {}
+
+            impl crate::Record for Model {
+                const TABLE: &'static str = $table;
+                const COLUMNS: &'static [&'static str] = &[stringify!($key), $(stringify!($field),)*];
+
+                fn read<C: crate::Cells>(cells: &mut C) -> Result<Self, C::Error> {
+                    Ok(Self {
+                        $key: cells.cell(stringify!($key))?,
+                        $($field: cells.cell(stringify!($field))?,)*
+                    })
+                }
+
+                fn into_values(self) -> Vec<sea_orm::Value> {
+                    vec![crate::Cell::into_value(self.$key), $(crate::Cell::into_value(self.$field),)*]
+                }
+            }
+        }
+    };
+}
+
+entity! {
+    /// A tenant. One is made by the first migration, and everything belongs to it.
+    organization = "organizations" { key id: Uuid, name: String, created_at: i64, }
+}
+
+entity! {
+    /// A person.
+    user = "users" {
+        key id: Uuid,
+        organization_id: Uuid,
+        /// `sub`: made once, never reassigned.
+        subject: String,
+        /// The user name in NFKC, case-folded: what is looked up.
+        login_key: String,
+        /// The user name as it was given.
+        username: String,
+        /// The standard claims, JSON.
+        claims: String,
+        /// Custom attributes, JSON.
+        attributes: String,
+        /// PHC string.
+        password_hash: Option<String>,
+        password_changed_at: Option<i64>,
+        disabled_at: Option<i64>,
+        created_at: i64,
+        updated_at: i64,
+    }
+}
+
+entity! {
+    /// A registered client.
+    client = "clients" {
+        key id: Uuid,
+        organization_id: Uuid,
+        client_id: String,
+        /// The metadata, JSON.
+        metadata: String,
+        disabled_at: Option<i64>,
+        created_at: i64,
+        updated_at: i64,
+    }
+}
+
+entity! {
+    /// A secret of a client; several at once for rotation.
+    client_secret = "client_secrets" {
+        key id: Uuid,
+        client: Uuid,
+        secret_hash: Vec<u8>,
+        /// Only where a standard needs the octets as a key.
+        sealed_secret: Option<Vec<u8>>,
+        created_at: i64,
+        expires_at: Option<i64>,
+    }
+}
+
+entity! {
+    /// A client stands for this audience as a resource server.
+    client_audience = "client_audiences" { key id: Uuid, client: Uuid, audience: String, }
+}
+
+entity! {
+    /// A role of the server, or of a client.
+    role = "roles" {
+        key id: Uuid,
+        organization_id: Uuid,
+        client: Option<Uuid>,
+        name: String,
+        description: String,
+        /// The permissions it gives by itself, a JSON list.
+        permissions: String,
+        created_at: i64,
+    }
+}
+
+entity! {
+    /// One role includes another.
+    role_inclusion = "role_inclusions" { key id: Uuid, role_id: Uuid, included_role_id: Uuid, }
+}
+
+entity! {
+    /// A group of users.
+    group = "groups" {
+        key id: Uuid,
+        organization_id: Uuid,
+        name: String,
+        description: String,
+        created_at: i64,
+    }
+}
+
+entity! {
+    /// A user is in a group.
+    group_member = "group_members" { key id: Uuid, group_id: Uuid, user_id: Uuid, }
+}
+
+entity! {
+    /// Every member of a group has a role.
+    group_role = "group_roles" { key id: Uuid, group_id: Uuid, role_id: Uuid, }
+}
+
+entity! {
+    /// A user has a role.
+    user_role = "user_roles" { key id: Uuid, user_id: Uuid, role_id: Uuid, }
+}
+
+entity! {
+    /// A scope that clients can be granted.
+    scope = "scopes" {
+        key id: Uuid,
+        organization_id: Uuid,
+        name: String,
+        /// For the consent page.
+        title: String,
+        /// For the consent page.
+        description: String,
+        /// The permissions that tokens of this scope may carry, a JSON list.
+        permissions: String,
+        created_at: i64,
+    }
+}
+
+entity! {
+    /// A person's session at this server.
+    session = "sessions" {
+        key id: Uuid,
+        /// The hash of the cookie's value.
+        session_hash: Vec<u8>,
+        /// Constant through rotation of the cookie; each client's `sid` is derived from it.
+        public_id: String,
+        user_id: Uuid,
+        auth_time: i64,
+        acr: String,
+        /// JSON list.
+        amr: String,
+        created_at: i64,
+        last_seen_at: i64,
+        expires_at: i64,
+        ended_at: Option<i64>,
+        end_reason: Option<String>,
+        user_agent: String,
+        address: String,
+    }
+}
+
+entity! {
+    /// What a person allowed a client.
+    consent = "consents" {
+        key id: Uuid,
+        user_id: Uuid,
+        client: Uuid,
+        scope: String,
+        created_at: i64,
+        updated_at: i64,
+    }
+}
+
+entity! {
+    /// An authorization code.
+    authorization_code = "authorization_codes" {
+        key id: Uuid,
+        code_hash: Vec<u8>,
+        client: Uuid,
+        user_id: Uuid,
+        session_id: Uuid,
+        /// The grant that its redemption makes.
+        grant_id: Uuid,
+        redirect_uri: String,
+        redirect_uri_named: bool,
+        challenge: Option<Vec<u8>>,
+        scope: String,
+        /// JSON list.
+        resources: String,
+        nonce: Option<String>,
+        auth_time: i64,
+        acr: String,
+        /// JSON list.
+        amr: String,
+        /// Whether it was issued on a consent that must still stand.
+        needs_consent: bool,
+        issued_at: i64,
+        expires_at: i64,
+        spent_at: Option<i64>,
+    }
+}
+
+entity! {
+    /// What a person granted a client by one authorization: the family of its refresh tokens.
+    grant = "grants" {
+        /// Random, for tokens carry it.
+        key id: Uuid,
+        user_id: Uuid,
+        client: Uuid,
+        session_id: Uuid,
+        /// Ends with the session, for `offline_access` wasn't granted.
+        tied_to_session: bool,
+        scope: String,
+        /// JSON list.
+        resources: String,
+        auth_time: i64,
+        acr: String,
+        /// JSON list.
+        amr: String,
+        created_at: i64,
+        expires_at: i64,
+        ended_at: Option<i64>,
+        end_reason: Option<String>,
+    }
+}
+
+entity! {
+    /// A refresh token, current or spent.
+    refresh_token = "refresh_tokens" {
+        key id: Uuid,
+        token_hash: Vec<u8>,
+        grant_id: Uuid,
+        issued_at: i64,
+        expires_at: i64,
+        spent_at: Option<i64>,
+        successor_id: Option<Uuid>,
+        /// The successor, sealed under this token and a server key.
+        sealed_successor: Option<Vec<u8>>,
+    }
+}
+
+entity! {
+    /// A signing key, its private part sealed.
+    signing_key = "signing_keys" {
+        key id: Uuid,
+        kid: String,
+        algorithm: String,
+        /// `next`, `active`, `retired` or `revoked`.
+        state: String,
+        sealed_private: Vec<u8>,
+        created_at: i64,
+        activated_at: Option<i64>,
+        retired_at: Option<i64>,
+    }
+}
+
+entity! {
+    /// A one-time link to the set-up page.
+    setup_link = "setup_links" {
+        key id: Uuid,
+        token_hash: Vec<u8>,
+        created_at: i64,
+        expires_at: i64,
+        used_at: Option<i64>,
+    }
+}
+
+entity! {
+    /// Something that may be used once until a moment: an assertion's `jti`.
+    replay_mark = "replay_marks" { key mark: Vec<u8>, expires_at: i64, }
+}
+
+entity! {
+    /// A line of the audit trail.
+    audit_event = "audit_events" {
+        key id: Uuid,
+        at: i64,
+        kind: String,
+        outcome: String,
+        /// `user:<subject>`, `client:<client_id>`, `cli` or `anonymous`.
+        actor: String,
+        subject: Option<String>,
+        client_id: Option<String>,
+        address: Option<String>,
+        request_id: Option<String>,
+        /// JSON object; never a secret or token.
+        detail: String,
+    }
+}
+
+entity! {
+    /// Facts about this installation, by name.
+    server_fact = "server_facts" { key name: String, value: String, }
+}

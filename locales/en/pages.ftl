@@ -1,0 +1,183 @@
+# Every word of the pages, in English. Each file in locales/ has the same messages with the same variables.
+# One message a line; a variable is written { $name }.
+
+brand = Keyward
+signed-in-as = Signed in as
+title-problem = Problem:
+problem-title = Please check this
+return-to = Back to { $client }
+
+## Fields
+
+field-username = Username
+field-password = Password
+field-password-again = Password, once more
+field-email = E-mail
+field-optional = (optional)
+
+## Sign-in
+
+login-title = Sign in
+login-lead = to continue to
+login-submit = Sign in
+login-cancel = Cancel
+login-wrong-credentials = Username or password isn’t right. Please try again.
+login-stale-form = This page was open for too long. Please sign in once more.
+login-busy = Many people are signing in right now. Please try again in a few seconds.
+login-session-ended = Your session has ended. Please sign in again.
+login-reauthenticate = Please confirm that it’s you: sign in again to go on.
+login-password-changed = Your password was changed. Sign in with the new one.
+
+## Consent
+
+consent-title = Allow access?
+consent-lead = An app would like to use your account.
+consent-app = App
+consent-account = Your account
+consent-website = Website of the app
+consent-loopback = This program runs on your own device, and we can’t check its name. Allow it only if you have just started it yourself.
+consent-grants = The app will be able to
+consent-next = Whatever you choose, you then return to { $host }. You can take access away at any time on your account page.
+consent-allow = Allow
+consent-deny = Deny
+consent-policy = Privacy policy
+consent-terms = Terms of service
+
+## Scopes
+
+scope-openid-title = Recognise you
+scope-openid-detail = It learns a number that stands for your account.
+scope-profile-title = See your profile
+scope-profile-detail = Such as your name, your picture and your language.
+scope-email-title = See your e-mail address
+scope-email-detail = And whether it has been verified.
+scope-phone-title = See your phone number
+scope-phone-detail = And whether it has been verified.
+scope-address-title = See your postal address
+scope-address-detail = The address that is kept in your account.
+scope-offline_access-title = Keep access while you’re away
+scope-offline_access-detail = Until you take it away on your account page.
+scope-roles-title = See your roles
+scope-roles-detail = What you are in charge of here.
+scope-groups-title = See your groups
+scope-groups-detail = The teams that you belong to here.
+scope-permissions-title = See your permissions
+scope-permissions-detail = What you are allowed to do here.
+scope-other-detail = A permission that the app’s makers have defined.
+
+## Choice of account
+
+select-title = Choose an account
+select-lead = You’re on your way to { $client }.
+select-other = Use another account
+
+## First account
+
+setup-title = Welcome to Keyward
+setup-lead = Create the first account. It manages this server.
+setup-password-advice = Several words in a row are strong and easy to remember.
+setup-submit = Create account
+setup-expired-title = This link has expired
+setup-expired-text = Whoever runs this server can make a new link on its command line.
+setup-done-title = The server is set up
+setup-done-text = The first account exists, so this link has done its work.
+
+## Your own page
+
+home-title = Your account
+home-news = News
+home-email = E-mail
+home-roles = Roles
+home-groups = Groups
+home-session = Signed in since
+home-apps = Connected apps
+home-no-apps = No app has access to your account.
+home-app-since = Has access since { $since }
+home-app-disconnected = The app no longer has access.
+home-disconnect = Disconnect
+home-disconnect-app = Disconnect { $client }
+home-sign-out = Sign out
+
+## Sign-out
+
+end-title = Sign out?
+end-lead = You’ll be signed out here and in the apps that listen for it.
+end-lead-client = { $client } asks to sign you out, here and in the apps that listen for it.
+end-sign-out = Sign out
+end-stay = Stay signed in
+signed-out-title = You’re signed out
+signed-out-text = On a device that others use too, close the browser as well.
+signed-out-again = Sign in again
+
+## Answer by form
+
+form-post-title = One moment
+form-post-text = You’re on your way back to the app. If nothing happens, press Continue.
+form-post-continue = Continue
+
+## Errors
+
+error-what-next = What you can do
+error-code = Error code
+error-request-id = Request ID
+
+error-unknown-client-title = We don’t know this app
+error-unknown-client-explanation = The app that sent you here isn’t registered with this server, or no longer is.
+error-unknown-client-advice = Go back to the app and try again. If this stays so, tell the app’s makers: the client ID is wrong.
+
+error-redirect-uri-title = We can’t send you back to this app
+error-redirect-uri-explanation = The app asked us to send you to an address that isn’t registered for it. For your safety we stop here.
+error-redirect-uri-advice = Tell the app’s makers: the redirect URI must equal a registered one, character by character.
+
+error-bad-request-title = This link doesn’t work
+error-bad-request-explanation = The request that brought you here is incomplete or wrong.
+error-bad-request-advice = Go back to the app and start again. If this stays so, tell the app’s makers.
+
+error-stale-form-title = This page is too old
+error-stale-form-explanation = It was open for too long, or it was opened in another browser.
+error-stale-form-advice = Go back to the app and start again.
+
+error-busy-title = Too much at once
+error-busy-explanation = The server gets more requests than it can answer right now.
+error-busy-advice = Wait a moment and reload this page.
+
+error-unavailable-title = We’re away for a moment
+error-unavailable-explanation = A part of the server can’t be reached right now. Your data is safe.
+error-unavailable-advice = Try again in a minute.
+
+error-internal-title = Something went wrong
+error-internal-explanation = The mistake is ours, and it has been recorded.
+error-internal-advice = Try again. If this stays so, send the request ID below to whoever runs this server.
+
+error-not-found-title = There’s nothing here
+error-not-found-explanation = The address is mistyped, or the page has moved.
+error-not-found-advice = Check the address, or go back to the app that you came from.
+
+error-expired-link-title = This link has expired
+error-expired-link-explanation = It was used already, or it is too old.
+error-expired-link-advice = Ask for a new link where you got this one.
+
+error-method-title = That isn’t possible here
+error-method-explanation = The address exists, but it takes another kind of request.
+error-method-advice = Go back to the app and start again. If this stays so, tell the app’s makers.
+
+error-disabled-account-title = This account is switched off
+error-disabled-account-explanation = An administrator has switched it off, so nobody can sign in with it.
+error-disabled-account-advice = Ask the administrators of your organisation.
+
+error-cookies-title = Your browser keeps no cookies
+error-cookies-explanation = We need one cookie to know that it’s still you. Your browser didn’t send it back.
+error-cookies-advice = Allow cookies for this site, or leave private browsing, and start again from the app.
+
+error-forbidden-origin-title = We’ve stopped this
+error-forbidden-origin-explanation = Another website tried to act here in your name.
+error-forbidden-origin-advice = Nothing has happened to your account. Close the website that you came from.
+
+## New passwords and names
+
+password-too-short = The password needs at least { $min } characters.
+password-too-long = The password is too long.
+passwords-differ = The two passwords aren’t the same.
+password-same-as-name = The password must differ from the username and the e-mail address.
+username-needed = Please choose a username.
+username-taken = Somebody has this username already. Please choose another.

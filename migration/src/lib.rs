@@ -1,0 +1,18 @@
+//! The schema, one file per change. Expand first, contract one release later, never rename.
+
+use sea_orm_migration::prelude::*;
+
+mod m0001_initial;
+
+pub use sea_orm_migration::MigratorTrait;
+
+/// Every change, in order.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(m0001_initial::Migration)]
+    }
+}

@@ -1,0 +1,98 @@
+//! The claims of JWT access tokens (RFC 9068) and their audience.
+
+use serde::Serialize;
+
+use crate::authorization_request::OPENID;
+use crate::client_metadata::ClientMetadata;
+use crate::scope::ScopeSet;
+
+/// RFC 9068 §2.2: the claims of an access token. Times are seconds since the epoch.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccessTokenClaims<'a> {
+    /// The issuer.
+    pub iss: &'a str,
+    /// The user, or the client where no user is involved.
+    pub sub: &'a str,
+    /// Whom it is for.
+    pub aud: &'a [String],
+    /// When it ends.
+    pub exp: i64,
+    /// When it was made.
+    pub iat: i64,
+    /// Its own name.
+    pub jti: &'a str,
+    /// The client.
+    pub client_id: &'a str,
+    /// The granted scope.
+    pub scope: &'a str,
+    /// The grant it belongs to (protocol decision 19); absent where no user is involved.
+    #[serde(rename = "grant_id", skip_serializing_if = "Option::is_none")]
+    pub grant: Option<&'a str>,
+    /// When the user authenticated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auth_time: Option<i64>,
+    /// How strongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acr: Option<&'a str>,
+    /// By which methods (RFC 8176).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amr: Option<&'a [String]>,
+    /// RFC 9068 §2.2.3.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub roles: Option<&'a [String]>,
+    /// RFC 9068 §2.2.3.1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub groups: Option<&'a [String]>,
+    /// What the roles allow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<&'a [String]>,
+}
+
+/// RFC 9068 §3, protocol decision 16: the granted resources, else the client's default resource, else the issuer;
+/// tokens with `openid` also carry the issuer, for userinfo.
+pub fn audience(issuer: &str, client: &ClientMetadata, granted: &[String], scope: &ScopeSet) -> Vec<String> {
+    let mut audience: Vec<String> = if granted.is_empty() {
+        client.resources.first().cloned().into_iter().collect()
+    } else {
+        granted.to_vec()
+    };
+    if audience.is_empty() || (scope.contains(OPENID) && !audience.iter().any(|resource| resource == issuer)) {
+        audience.push(issuer.to_owned());
+    }
+    audience
+}
+
+/// Protocol decision 16: the `sub` of a token that involves no user, in a name space that no user's `sub` has.
+///
+/// A user's subject is 22 characters of base64url; the server refuses client ids of that shape.
+pub fn may_be_client_id(client_id: &str) -> bool {
+    let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
+    (1..=255).contains(&client_id.len())
+        && client_id.bytes().all(unreserved)
+        && !(client_id.len() == 22
+            && client_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn audience_follows_the_order_of_the_decision() {
+        let mut client = ClientMetadata::default();
+        let (none, openid) = (ScopeSet::parse("api").unwrap(), ScopeSet::parse("openid").unwrap());
+        assert_eq!(audience("https://as", &client, &[], &none), ["https://as"]);
+        client.resources = vec!["https://api".into(), "https://b".into()];
+        assert_eq!(audience("https://as", &client, &[], &none), ["https://api"]);
+        assert_eq!(audience("https://as", &client, &[], &openid), ["https://api", "https://as"]);
+        assert_eq!(audience("https://as", &client, &["https://b".into()], &none), ["https://b"]);
+    }
+
+    #[test]
+    fn client_ids_keep_out_of_the_users_name_space() {
+        assert!(may_be_client_id("web-app") && may_be_client_id("a.b~c_d"));
+        for bad in ["", "a b", "a/b", "0123456789abcdefghijkl", "é"] {
+            assert!(!may_be_client_id(bad), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,345 @@
+//! What is known of a client (RFC 7591 §2, OpenID Connect Registration §2), and which combinations may stand.
+
+use keyward_keys::Algorithm;
+use serde::{Deserialize, Serialize};
+
+use crate::redirect_uri;
+use crate::refusal::{ErrorCode, Refusal};
+use crate::scope::ScopeSet;
+
+/// RFC 6749 §2.1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientType {
+    /// Can keep a credential.
+    #[default]
+    Confidential,
+    /// Can't: single-page and native apps.
+    Public,
+}
+
+/// The grants of the token endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantType {
+    /// RFC 6749 §4.1.
+    AuthorizationCode,
+    /// RFC 6749 §6.
+    RefreshToken,
+    /// RFC 6749 §4.4.
+    ClientCredentials,
+}
+
+impl GrantType {
+    /// Every grant that is offered.
+    pub const ALL: [Self; 3] = [Self::AuthorizationCode, Self::RefreshToken, Self::ClientCredentials];
+
+    /// The value of `grant_type`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::AuthorizationCode => "authorization_code",
+            Self::RefreshToken => "refresh_token",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+
+    /// The grant of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grant| grant.as_str() == text)
+    }
+}
+
+/// How a client authenticates at the endpoints that it calls itself (RFC 7591 §2, OpenID Connect Core §9).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AuthMethod {
+    /// RFC 6749 §2.3.1, Authorization header.
+    ClientSecretBasic,
+    /// RFC 6749 §2.3.1, body.
+    ClientSecretPost,
+    /// RFC 7523 §2.2 with a key pair.
+    PrivateKeyJwt,
+    /// A public client.
+    None,
+}
+
+impl AuthMethod {
+    /// Every method that is offered.
+    pub const ALL: [Self; 4] = [Self::ClientSecretBasic, Self::ClientSecretPost, Self::PrivateKeyJwt, Self::None];
+
+    /// The value in metadata.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::None => "none",
+        }
+    }
+
+    /// The method of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|method| method.as_str() == text)
+    }
+}
+
+/// The metadata of a client, as it is stored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClientMetadata {
+    /// The name that people see.
+    pub client_name: String,
+    /// Whether it can keep a credential.
+    pub client_type: ClientType,
+    /// Where answers may go.
+    pub redirect_uris: Vec<String>,
+    /// Where a browser may go after logout.
+    pub post_logout_redirect_uris: Vec<String>,
+    /// Origins beside those of the redirect URIs that may call by script.
+    pub web_origins: Vec<String>,
+    /// The grants it may use.
+    pub grant_types: Vec<GrantType>,
+    /// The one way it authenticates; none set: Basic or post.
+    pub token_endpoint_auth_method: Option<AuthMethod>,
+    /// Scopes it may be granted.
+    pub scope: ScopeSet,
+    /// Scopes it gets where it asks for none that can be granted.
+    pub default_scope: ScopeSet,
+    /// Its public keys, a JWK Set.
+    pub jwks: Option<serde_json::Value>,
+    /// The algorithm of its ID tokens (OpenID Connect Registration §2: RS256 unless it registered another).
+    pub id_token_signed_response_alg: Algorithm,
+    /// The algorithm of its access tokens; none: the server's setting.
+    pub access_token_signed_response_alg: Option<Algorithm>,
+    /// PKCE is demanded; public clients can't turn it off.
+    pub require_pkce: bool,
+    /// The operator's own: no consent page.
+    pub first_party: bool,
+    /// The operator vouches for a native client, so that its consent may be remembered (RFC 8252 §8.6).
+    pub trusted_native: bool,
+    /// Whether refresh tokens rotate; public clients always do.
+    pub rotate_refresh_tokens: bool,
+    /// The audiences that this client stands for as a resource server.
+    pub audiences: Vec<String>,
+    /// The resources it may ask for; the first is its default (RFC 8707).
+    pub resources: Vec<String>,
+    /// OpenID Connect Registration §2, seconds.
+    pub default_max_age: Option<u64>,
+    /// Claims that scopes name are in the ID token too.
+    pub id_token_scope_claims: bool,
+    /// Seconds; none: the server's setting.
+    pub access_token_lifetime: Option<u64>,
+    /// Seconds without use after which a refresh token ends; none: the server's setting.
+    pub refresh_token_idle_lifetime: Option<u64>,
+    /// Seconds after which a family of refresh tokens ends; none: the server's setting.
+    pub refresh_token_absolute_lifetime: Option<u64>,
+    /// The client's home page.
+    pub client_uri: Option<String>,
+    /// Its privacy policy.
+    pub policy_uri: Option<String>,
+    /// Its terms.
+    pub tos_uri: Option<String>,
+}
+
+impl Default for ClientMetadata {
+    fn default() -> Self {
+        Self {
+            client_name: String::new(),
+            client_type: ClientType::Confidential,
+            redirect_uris: Vec::new(),
+            post_logout_redirect_uris: Vec::new(),
+            web_origins: Vec::new(),
+            grant_types: Vec::new(),
+            token_endpoint_auth_method: None,
+            scope: ScopeSet::default(),
+            default_scope: ScopeSet::default(),
+            jwks: None,
+            id_token_signed_response_alg: Algorithm::Rs256,
+            access_token_signed_response_alg: None,
+            require_pkce: true,
+            first_party: false,
+            trusted_native: false,
+            rotate_refresh_tokens: true,
+            audiences: Vec::new(),
+            resources: Vec::new(),
+            default_max_age: None,
+            id_token_scope_claims: false,
+            access_token_lifetime: None,
+            refresh_token_idle_lifetime: None,
+            refresh_token_absolute_lifetime: None,
+            client_uri: None,
+            policy_uri: None,
+            tos_uri: None,
+        }
+    }
+}
+
+impl ClientMetadata {
+    /// Whether the client may use this grant.
+    pub fn has_grant(&self, grant: GrantType) -> bool {
+        self.grant_types.contains(&grant)
+    }
+
+    /// RFC 9700 §2.1.1, protocol decision 3: whether an authorization request must carry a challenge.
+    pub fn needs_pkce(&self) -> bool {
+        self.client_type == ClientType::Public || self.require_pkce
+    }
+
+    /// RFC 9700 §4.14.2, protocol decision 13: refresh tokens of public clients rotate at each use.
+    pub fn rotates_refresh_tokens(&self) -> bool {
+        self.client_type == ClientType::Public || self.rotate_refresh_tokens
+    }
+
+    /// Protocol decision 31: whether scripts of this origin belong to the client.
+    pub fn owns_origin(&self, origin: &str) -> bool {
+        self.web_origins.iter().any(|registered| registered == origin)
+            || self.redirect_uris.iter().any(|uri| {
+                url::Url::parse(uri).is_ok_and(|url| {
+                    matches!(url.scheme(), "http" | "https") && url.origin().ascii_serialization() == origin
+                })
+            })
+    }
+
+    /// RFC 7591 §3.2.2: whether this metadata can be honoured. Every way to make or change a client comes through here.
+    ///
+    /// # Errors
+    /// `invalid_redirect_uri` or `invalid_client_metadata`.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let refuse = |why| Err(Refusal::new(ErrorCode::InvalidClientMetadata, why));
+        if self.client_name.trim().is_empty() {
+            return refuse("A client needs a name.");
+        }
+        if self.client_name.chars().count() > 200 || self.client_name.chars().any(char::is_control) {
+            return refuse("The client's name is longer than 200 characters or has control characters.");
+        }
+        for uri in self.redirect_uris.iter().chain(&self.post_logout_redirect_uris) {
+            redirect_uri::check_registrable(uri, self.client_type)?;
+        }
+        if self.has_grant(GrantType::AuthorizationCode) && self.redirect_uris.is_empty() {
+            return refuse("The authorization_code grant needs a redirect URI.");
+        }
+        if self.has_grant(GrantType::RefreshToken) && !self.has_grant(GrantType::AuthorizationCode) {
+            return refuse("The refresh_token grant needs the authorization_code grant.");
+        }
+        match self.client_type {
+            ClientType::Public => {
+                if !matches!(self.token_endpoint_auth_method, None | Some(AuthMethod::None)) {
+                    return refuse("A public client has no way to authenticate but none.");
+                }
+                // RFC 6749 §4.4: only confidential clients.
+                if self.has_grant(GrantType::ClientCredentials) {
+                    return refuse("A public client can't have the client_credentials grant.");
+                }
+                if !self.audiences.is_empty() {
+                    return refuse("A public client can't stand for a resource server.");
+                }
+            }
+            ClientType::Confidential => {
+                if self.token_endpoint_auth_method == Some(AuthMethod::None) {
+                    return refuse("A confidential client must authenticate.");
+                }
+            }
+        }
+        match (&self.jwks, self.token_endpoint_auth_method) {
+            (None, Some(AuthMethod::PrivateKeyJwt)) => return refuse("private_key_jwt needs jwks."),
+            (Some(jwks), _) => {
+                if keyward_keys::ClientKeys::parse(jwks).is_err() {
+                    return refuse("The jwks are not a set of usable public keys.");
+                }
+            }
+            _ => {}
+        }
+        if !self.default_scope.is_subset_of(&self.scope) {
+            return refuse("The default scope is not within the scope.");
+        }
+        for origin in &self.web_origins {
+            let well_formed = url::Url::parse(origin).is_ok_and(|url| url.origin().ascii_serialization() == *origin);
+            if !well_formed || !(origin.starts_with("https://") || origin.starts_with("http://")) {
+                return refuse("A web origin must be scheme, host and port, as browsers send it.");
+            }
+        }
+        for resource in self.audiences.iter().chain(&self.resources) {
+            // RFC 8707 §2: an absolute URI without a fragment.
+            if url::Url::parse(resource).is_err() || resource.contains('#') || resource.len() > 500 {
+                return refuse("An audience or resource must be an absolute URI without a fragment.");
+            }
+        }
+        for uri in [&self.client_uri, &self.policy_uri, &self.tos_uri].into_iter().flatten() {
+            // These become links on pages.
+            if !url::Url::parse(uri).is_ok_and(|url| matches!(url.scheme(), "https" | "http")) {
+                return refuse("A link of the client must be an http or https address.");
+            }
+        }
+        for lifetime in
+            [self.access_token_lifetime, self.refresh_token_idle_lifetime, self.refresh_token_absolute_lifetime]
+                .into_iter()
+                .flatten()
+        {
+            if lifetime == 0 || lifetime > 10 * 365 * 86_400 {
+                return refuse("A lifetime must lie between one second and ten years.");
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn web() -> ClientMetadata {
+        ClientMetadata {
+            client_name: "Shop".into(),
+            redirect_uris: vec!["https://shop.example/cb".into()],
+            grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+            ..ClientMetadata::default()
+        }
+    }
+
+    #[test]
+    fn combinations_that_cannot_be_honoured_are_refused() {
+        web().check().unwrap();
+        let broken: [fn(&mut ClientMetadata); 10] = [
+            |client| client.client_name = " ".into(),
+            |client| client.redirect_uris.clear(),
+            |client| client.grant_types = vec![GrantType::RefreshToken],
+            |client| client.token_endpoint_auth_method = Some(AuthMethod::PrivateKeyJwt),
+            |client| client.token_endpoint_auth_method = Some(AuthMethod::None),
+            |client| client.client_type = ClientType::Public,
+            |client| client.default_scope = ScopeSet::parse("x").unwrap(),
+            |client| client.web_origins = vec!["https://shop.example/".into()],
+            |client| client.audiences = vec!["api".into()],
+            |client| client.client_uri = Some("javascript:alert(1)".into()),
+        ];
+        for (index, change) in broken.into_iter().enumerate() {
+            let mut client = web();
+            change(&mut client);
+            if index == 5 {
+                client.grant_types.push(GrantType::ClientCredentials);
+            }
+            assert!(client.check().is_err(), "case {index}");
+        }
+    }
+
+    #[test]
+    fn origins_come_from_redirect_uris_and_the_list() {
+        let mut client = web();
+        client.web_origins = vec!["https://app.example".into()];
+        assert!(client.owns_origin("https://shop.example"));
+        assert!(client.owns_origin("https://app.example"));
+        for foreign in ["https://shop.example.evil.example", "http://shop.example", "null", "https://shop.example:8443"] {
+            assert!(!client.owns_origin(foreign), "{foreign}");
+        }
+    }
+
+    #[test]
+    fn a_public_client_always_needs_pkce_and_rotates() {
+        let client = ClientMetadata {
+            client_type: ClientType::Public,
+            require_pkce: false,
+            rotate_refresh_tokens: false,
+            ..ClientMetadata::default()
+        };
+        assert!(client.needs_pkce() && client.rotates_refresh_tokens());
+    }
+}

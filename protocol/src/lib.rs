@@ -1,0 +1,28 @@
+//! The rules of OAuth 2.1 and OpenID Connect as pure functions: values in, decision out.
+//!
+//! Nothing here waits, reads a clock, draws chance or touches a database. A rule stands once, with its
+//! specification's section above it; the server loads what the rule needs and writes what it decides.
+
+pub mod access_token;
+pub mod authorization_request;
+pub mod claims;
+pub mod client_authentication;
+pub mod client_metadata;
+pub mod code_redemption;
+pub mod end_session;
+pub mod id_token;
+pub mod introspection;
+pub mod parameters;
+pub mod pkce;
+pub mod prompt;
+pub mod redirect_uri;
+pub mod refresh_rotation;
+pub mod refusal;
+pub mod response_mode;
+pub mod role;
+pub mod scope;
+pub mod session;
+pub mod timestamp;
+
+pub use refusal::{ErrorCode, Refusal};
+pub use timestamp::Timestamp;

@@ -1,0 +1,444 @@
+//! What an operator can set: by a TOML file, by the environment (`KEYWARD_…`) and by flags. Flags win over the
+//! environment, the environment over the file, the file over the defaults.
+//!
+//! `table.rs` lists every setting once; from it come the known names, the commented example and the reference page.
+//! This file holds the settings as the server uses them, `load.rs` fills them, `source.rs` fetches the texts to load
+//! from the machine, `value.rs` reads single values, and `problem.rs` says what is wrong and where.
+//!
+//! Leaves out: what lives in the database (clients, users, roles), the master key's file itself (`keys`), and when a
+//! running server loads its settings anew.
+
+mod document;
+mod load;
+mod network;
+mod problem;
+mod public_url;
+mod source;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+pub use document::{example, reference};
+pub use network::Network;
+pub use problem::{Place, Problem, SettingsError};
+pub use public_url::PublicUrl;
+pub use source::{Sources, environment};
+pub use table::{Kind, SIGNING_ALGORITHMS, Setting, TABLE, Weak};
+pub use value::Seconds;
+
+/// All settings, checked one by one and against each other. `Debug` shows no secret.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The URL under which clients and browsers reach the server; its text is the issuer.
+    pub public_url: PublicUrl,
+    /// Whether real users depend on this server.
+    pub environment: Environment,
+    /// Folder of what the server keeps on disk; relative to the folder it is started in.
+    pub data_dir: PathBuf,
+    /// Listening, TLS, proxies, limits of a request.
+    pub server: ServerSettings,
+    /// The database.
+    pub database: DatabaseSettings,
+    /// Signing keys and the key that seals them.
+    pub keys: KeySettings,
+    /// Lifetimes of codes and tokens.
+    pub tokens: TokenSettings,
+    /// Lifetimes of browser sessions.
+    pub sessions: SessionSettings,
+    /// Password hashing and policy.
+    pub passwords: PasswordSettings,
+    /// The authorization endpoint.
+    pub authorization: AuthorizationSettings,
+    /// Scripts of other origins.
+    pub cors: CorsSettings,
+    /// The audit trail.
+    pub audit: AuditSettings,
+    /// The log.
+    pub log: LogSettings,
+    /// Removal of what has expired.
+    pub cleanup: CleanupSettings,
+    /// What people see.
+    pub ui: UiSettings,
+    /// Where each setting got its value; one that isn't in here has its default.
+    places: BTreeMap<&'static str, Place>,
+}
+
+/// Whether real users depend on the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Real users do: nothing is relaxed, and `.env` isn't read.
+    Production,
+    /// A developer's machine: `.env` in the working folder is read.
+    Development,
+}
+
+/// Listening, TLS, proxies, limits of a request.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// Address and port of the main listener.
+    pub listen: SocketAddr,
+    /// PEM file with the certificate chain; present exactly when the key file is.
+    pub tls_certificate_file: Option<PathBuf>,
+    /// PEM file with the private key; present exactly when the certificate file is.
+    pub tls_key_file: Option<PathBuf>,
+    /// Address and port of a plain listener that redirects to the public URL.
+    pub http_redirect_listen: Option<SocketAddr>,
+    /// Proxies whose forwarding headers are believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Hosts a request may name, in lower case; empty means the host of the public URL ([`Settings::trusts_host`]).
+    pub trusted_hosts: Vec<String>,
+    /// Threads that serve requests; 0 means one for each core.
+    pub worker_threads: usize,
+    /// Longest request body in bytes.
+    pub max_body_bytes: usize,
+    /// Connections open at once.
+    pub max_connections: usize,
+    /// Time for a whole request, from its first byte to the answer.
+    pub request_timeout: Seconds,
+    /// Time that running requests get when the server stops.
+    pub shutdown_grace: Seconds,
+}
+
+/// The database.
+#[derive(Clone, Debug)]
+pub struct DatabaseSettings {
+    /// Its URL as it was set; [`Settings::database_backend`] takes it apart.
+    pub url: SecretString,
+    /// Connections of the pool.
+    pub max_connections: u32,
+    /// Whether `serve` brings an older schema up to date.
+    pub migrate_at_start: bool,
+    /// How SQLite makes a commit durable.
+    pub synchronous: Synchronous,
+    /// How long a statement waits for another one's lock.
+    pub busy_timeout: Seconds,
+}
+
+/// How SQLite makes a commit durable (its `PRAGMA synchronous`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// Every commit is on disk before it is answered.
+    Full,
+    /// A loss of power may undo the last commits.
+    Normal,
+}
+
+/// Signing keys and the key that seals them.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// File of the master key, as it was set; [`Settings::master_key_source`] says where it is.
+    pub master_key_file: PathBuf,
+    /// The master key itself, in place of a file.
+    pub master_key: Option<SecretString>,
+    /// The algorithms that have a signing key, by their JOSE names, each once; never empty.
+    pub algorithms: Vec<String>,
+}
+
+/// Lifetimes of codes and tokens.
+#[derive(Clone, Debug)]
+pub struct TokenSettings {
+    /// Life of an access token.
+    pub access_token_lifetime: Seconds,
+    /// How long a refresh token may lie unused.
+    pub refresh_token_idle_lifetime: Seconds,
+    /// How long a family of refresh tokens may live in all.
+    pub refresh_token_absolute_lifetime: Seconds,
+    /// Life of an authorization code.
+    pub authorization_code_lifetime: Seconds,
+    /// Life of an ID token.
+    pub id_token_lifetime: Seconds,
+    /// How long a spent refresh token still answers with the same successor.
+    pub refresh_grace: Seconds,
+    /// Algorithm of access tokens, by its JOSE name; one of [`KeySettings::algorithms`].
+    pub access_token_algorithm: String,
+    /// How far the clocks of others may differ, for their tokens only.
+    pub clock_leeway: Seconds,
+}
+
+/// Lifetimes of browser sessions.
+#[derive(Clone, Debug)]
+pub struct SessionSettings {
+    /// How long a session may lie unused.
+    pub idle_timeout: Seconds,
+    /// How long a session may last in all.
+    pub absolute_timeout: Seconds,
+    /// How often at most the last use of a session is written down.
+    pub touch_interval: Seconds,
+}
+
+/// Password hashing (Argon2id, RFC 9106) and policy.
+#[derive(Clone, Debug)]
+pub struct PasswordSettings {
+    /// Memory of one hash, in KiB.
+    pub argon2_memory_kib: u32,
+    /// Passes over that memory.
+    pub argon2_iterations: u32,
+    /// Lanes of one hash.
+    pub argon2_parallelism: u32,
+    /// Threads that hash; 0 means one for each core.
+    pub hashing_threads: usize,
+    /// Hashes that may wait; further ones are refused with 503.
+    pub hashing_queue: usize,
+    /// Shortest password, in characters.
+    pub min_length: usize,
+    /// Longest password, in bytes.
+    pub max_bytes: usize,
+}
+
+/// The authorization endpoint.
+#[derive(Clone, Debug)]
+pub struct AuthorizationSettings {
+    /// Whether every client must use PKCE.
+    pub require_pkce: bool,
+    /// How long a begun login can still be finished.
+    pub pending_lifetime: Seconds,
+}
+
+/// Scripts of other origins.
+#[derive(Clone, Debug)]
+pub struct CorsSettings {
+    /// Origins allowed beside those of the registered clients, as browsers send them.
+    pub allowed_origins: Vec<String>,
+    /// How long a browser may keep the answer to a preflight.
+    pub max_age: Seconds,
+}
+
+/// The audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditSettings {
+    /// Events that may wait for the writer; a full queue slows the caller.
+    pub queue: usize,
+    /// Whether routine successes of machines are rows of the trail too.
+    pub routine_successes: bool,
+}
+
+/// The log.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Shape of a line.
+    pub format: LogFormat,
+    /// Level, or levels by part of the program, such as `info,keyward=debug`.
+    pub level: String,
+}
+
+/// Shape of a line of the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, else JSON.
+    Auto,
+    /// Text for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Removal of what has expired.
+#[derive(Clone, Debug)]
+pub struct CleanupSettings {
+    /// Pause between two rounds.
+    pub interval: Seconds,
+    /// Most rows one transaction removes.
+    pub batch: u32,
+}
+
+/// What people see.
+#[derive(Clone, Debug)]
+pub struct UiSettings {
+    /// Language of the pages when a browser asks for none that exists (BCP 47).
+    pub default_language: String,
+    /// Name of the product on the pages.
+    pub product_name: String,
+}
+
+/// The database, taken apart.
+#[derive(Clone, Debug)]
+pub enum DatabaseBackend {
+    /// An SQLite file.
+    Sqlite {
+        /// The file, relative to the working folder or absolute.
+        path: PathBuf,
+    },
+    /// A PostgreSQL server.
+    Postgres {
+        /// Its URL, password included.
+        url: SecretString,
+    },
+}
+
+/// Where the master key comes from.
+#[derive(Clone, Debug)]
+pub enum MasterKeySource {
+    /// The key itself.
+    Value(SecretString),
+    /// A file, relative to the working folder or absolute.
+    File(PathBuf),
+}
+
+impl Settings {
+    /// The issuer, byte for byte as it stands in metadata and tokens (RFC 8414 §2).
+    #[must_use]
+    pub fn issuer(&self) -> &str {
+        self.public_url.as_str()
+    }
+
+    /// The path of the public URL without a trailing slash; `""` when it has none.
+    #[must_use]
+    pub fn base_path(&self) -> &str {
+        self.public_url.base_path()
+    }
+
+    /// Whether browsers reach the server by https.
+    #[must_use]
+    pub fn is_https(&self) -> bool {
+        self.public_url.is_https()
+    }
+
+    /// Whether the public URL names this very machine.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        self.public_url.is_loopback()
+    }
+
+    /// The database; an SQLite file that isn't absolute lies in `data_dir`.
+    #[must_use]
+    pub fn database_backend(&self) -> DatabaseBackend {
+        match value::sqlite_path(self.database.url.expose_secret()) {
+            Some(path) => DatabaseBackend::Sqlite { path: self.data_dir.join(path) },
+            None => DatabaseBackend::Postgres { url: self.database.url.clone() },
+        }
+    }
+
+    /// The master key or its file; a file that isn't absolute lies in `data_dir`.
+    #[must_use]
+    pub fn master_key_source(&self) -> MasterKeySource {
+        match &self.keys.master_key {
+            Some(key) => MasterKeySource::Value(key.clone()),
+            None => MasterKeySource::File(self.data_dir.join(&self.keys.master_key_file)),
+        }
+    }
+
+    /// Whether the server itself speaks TLS.
+    #[must_use]
+    pub fn serves_tls(&self) -> bool {
+        self.server.tls_certificate_file.is_some()
+    }
+
+    /// Whether forwarding headers from this peer are believed (RFC 7239 §8.1).
+    #[must_use]
+    pub fn trusts_proxy(&self, peer: IpAddr) -> bool {
+        self.server.trusted_proxies.iter().any(|network| network.contains(peer))
+    }
+
+    /// Whether a request may name this host (RFC 9110 §7.2). An entry without a port stands for all ports; without
+    /// any entry the host of the public URL is the only one.
+    #[must_use]
+    pub fn trusts_host(&self, authority: &str) -> bool {
+        let (host, _) = value::split_authority(authority);
+        if self.server.trusted_hosts.is_empty() {
+            return host.eq_ignore_ascii_case(self.public_url.host());
+        }
+        self.server.trusted_hosts.iter().any(|entry| match value::split_authority(entry) {
+            (entry, None) => entry.eq_ignore_ascii_case(host),
+            (_, Some(_)) => entry.eq_ignore_ascii_case(authority),
+        })
+    }
+
+    /// Where a setting got its value.
+    #[must_use]
+    pub fn place_of(&self, path: &str) -> &Place {
+        self.places.get(path).unwrap_or(&Place::Default)
+    }
+
+    /// One sentence for each choice that is weaker than the default, with its place; empty when all is well.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let weak = TABLE.iter().filter_map(|setting| setting.weak.as_ref().map(|weak| (setting.path, weak)));
+        weak.filter(|(_, weak)| (weak.when)(self))
+            .map(|(path, weak)| match self.place_of(path) {
+                Place::Default => format!("{path}: {}", weak.says),
+                place => format!("{place}: {path}: {}", weak.says),
+            })
+            .collect()
+    }
+
+    /// Whether Argon2id costs at least what OWASP's password storage advice asks for: less memory needs more passes.
+    fn hashing_is_strong(&self) -> bool {
+        [(47_104, 1), (19_456, 2), (12_288, 3), (9_216, 4), (7_168, 5)].iter().any(|(memory_kib, iterations)| {
+            self.passwords.argon2_memory_kib >= *memory_kib && self.passwords.argon2_iterations >= *iterations
+        })
+    }
+}
+
+impl Default for Settings {
+    /// The defaults. A test keeps them equal to those of the table.
+    fn default() -> Self {
+        Self {
+            public_url: PublicUrl::default(),
+            environment: Environment::Production,
+            data_dir: PathBuf::from("./keyward-data"),
+            server: ServerSettings {
+                listen: SocketAddr::from(([127, 0, 0, 1], 4000)),
+                tls_certificate_file: None,
+                tls_key_file: None,
+                http_redirect_listen: None,
+                trusted_proxies: Vec::new(),
+                trusted_hosts: Vec::new(),
+                worker_threads: 0,
+                max_body_bytes: 65_536,
+                max_connections: 10_000,
+                request_timeout: Seconds(30),
+                shutdown_grace: Seconds(20),
+            },
+            database: DatabaseSettings {
+                url: SecretString::from("sqlite:keyward.db"),
+                max_connections: 10,
+                migrate_at_start: true,
+                synchronous: Synchronous::Full,
+                busy_timeout: Seconds(5),
+            },
+            keys: KeySettings {
+                master_key_file: PathBuf::from("master.key"),
+                master_key: None,
+                algorithms: ["ES256", "RS256", "EdDSA", "PS256"].map(str::to_owned).to_vec(),
+            },
+            tokens: TokenSettings {
+                access_token_lifetime: Seconds::minutes(30),
+                refresh_token_idle_lifetime: Seconds::days(7),
+                refresh_token_absolute_lifetime: Seconds::days(90),
+                authorization_code_lifetime: Seconds(60),
+                id_token_lifetime: Seconds::minutes(30),
+                refresh_grace: Seconds(30),
+                access_token_algorithm: "ES256".to_owned(),
+                clock_leeway: Seconds(60),
+            },
+            sessions: SessionSettings {
+                idle_timeout: Seconds::hours(12),
+                absolute_timeout: Seconds::days(30),
+                touch_interval: Seconds(60),
+            },
+            passwords: PasswordSettings {
+                argon2_memory_kib: 19_456,
+                argon2_iterations: 2,
+                argon2_parallelism: 1,
+                hashing_threads: 0,
+                hashing_queue: 64,
+                min_length: 8,
+                max_bytes: 4096,
+            },
+            authorization: AuthorizationSettings { require_pkce: true, pending_lifetime: Seconds::hours(1) },
+            cors: CorsSettings { allowed_origins: Vec::new(), max_age: Seconds::hours(24) },
+            audit: AuditSettings { queue: 4096, routine_successes: false },
+            log: LogSettings { format: LogFormat::Auto, level: "info".to_owned() },
+            cleanup: CleanupSettings { interval: Seconds(60), batch: 500 },
+            ui: UiSettings { default_language: "en".to_owned(), product_name: "Keyward".to_owned() },
+            places: BTreeMap::new(),
+        }
+    }
+}

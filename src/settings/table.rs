@@ -1,0 +1,712 @@
+//! THE table of settings: name, default, kind, meaning, and when a choice is weak. Whoever adds a setting adds a field
+//! to `Settings` and a row here; its environment variable, its line of the example, its row of the reference page and
+//! the suggestions for mistyped names follow from the row.
+//!
+//! Leaves out: rules between two settings (`load.rs`).
+
+use std::path::PathBuf;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::value;
+use super::{Environment, LogFormat, Seconds, Settings, Synchronous};
+
+/// The signing algorithms this server has, by their JOSE names (RFC 7518 §3.1, RFC 8037 §3.1).
+pub const SIGNING_ALGORITHMS: &[&str] = &["ES256", "RS256", "EdDSA", "PS256"];
+
+/// What is wrong with an item of a list: its index and a sentence.
+pub(super) type ItemProblem = (usize, String);
+
+/// One setting.
+#[derive(Debug)]
+pub struct Setting {
+    /// Its name: `section.name`, or a lone name.
+    pub path: &'static str,
+    /// Its default, as TOML writes it.
+    pub default: &'static str,
+    /// What values it takes, and the field they go to.
+    pub kind: Kind,
+    /// Its meaning, in one or a few sentences.
+    pub doc: &'static str,
+    /// Whether its value is a secret: never shown, never taken from a flag, and readable from a file.
+    pub secret: bool,
+    /// When its value is weaker than it should be.
+    pub weak: Option<Weak>,
+}
+
+/// A choice that works but that an operator should know to be weak.
+#[derive(Debug)]
+pub struct Weak {
+    /// Whether the settings make this choice.
+    pub when: fn(&Settings) -> bool,
+    /// What the choice means, in one sentence.
+    pub says: &'static str,
+}
+
+/// What values a setting takes, and the field they go to.
+#[derive(Debug)]
+pub enum Kind {
+    /// `true` or `false`.
+    Flag(fn(&mut Settings, bool)),
+    /// A whole number within bounds, both included.
+    Integer {
+        /// Least value.
+        least: u32,
+        /// Greatest value.
+        most: u32,
+        /// Puts the value into its field.
+        put: fn(&mut Settings, u32),
+    },
+    /// A span of time within bounds, both included.
+    Duration {
+        /// Shortest span.
+        least: Seconds,
+        /// Longest span.
+        most: Seconds,
+        /// Puts the value into its field.
+        put: fn(&mut Settings, Seconds),
+    },
+    /// One of a few words.
+    Choice {
+        /// The words.
+        among: &'static [&'static str],
+        /// Puts a word into its field. It is given only words of the list.
+        put: fn(&mut Settings, &str),
+    },
+    /// A text with a form of its own.
+    Text {
+        /// What the text is, for people: "a URL".
+        what: &'static str,
+        /// Checks the text and puts it into its field, or says what is wrong.
+        put: fn(&mut Settings, &str) -> Result<(), String>,
+    },
+    /// A list of texts.
+    List {
+        /// What its items are, for people: "networks".
+        what: &'static str,
+        /// Checks the items and puts them into their field, or says what is wrong with which.
+        put: fn(&mut Settings, &[&str]) -> Result<(), ItemProblem>,
+    },
+}
+
+impl Kind {
+    /// The values in words: "a whole number from 1 to 1000".
+    #[must_use]
+    pub fn describe(&self) -> String {
+        match self {
+            Self::Flag(_) => "true or false".to_owned(),
+            Self::Integer { least, most, .. } => format!("a whole number from {least} to {most}"),
+            Self::Duration { least, most, .. } => {
+                format!("a duration from {least} to {most}, such as \"30s\", \"15m\", \"12h\" or \"7d\"")
+            }
+            Self::Choice { among, .. } => format!("\"{}\"", among.join("\" or \"")),
+            Self::Text { what, .. } => (*what).to_owned(),
+            Self::List { what, .. } => format!("a list of {what}"),
+        }
+    }
+}
+
+impl Setting {
+    /// The environment variable of this setting: `KEYWARD_SERVER_LISTEN` for `server.listen`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("KEYWARD_{}", self.path.replace('.', "_").to_ascii_uppercase())
+    }
+
+    /// For a secret: the environment variable that names a file to read it from. `None` where a setting of that very
+    /// name exists (`keys.master_key_file`), which serves the same end.
+    #[must_use]
+    pub fn file_variable(&self) -> Option<String> {
+        let file = format!("{}_file", self.path);
+        (self.secret && find(&file).is_none()).then(|| format!("{}_FILE", self.variable()))
+    }
+
+    /// Its section, or `""` for a setting outside of all sections.
+    #[must_use]
+    pub fn section(&self) -> &'static str {
+        self.path.split_once('.').map_or("", |(section, _)| section)
+    }
+
+    /// Its name within its section.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        self.path.split_once('.').map_or(self.path, |(_, name)| name)
+    }
+
+    const fn new(path: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Self {
+        Self { path, default, kind, doc, secret: false, weak: None }
+    }
+
+    const fn secret(self) -> Self {
+        Self { secret: true, ..self }
+    }
+
+    const fn weak(self, when: fn(&Settings) -> bool, says: &'static str) -> Self {
+        Self { weak: Some(Weak { when, says }), ..self }
+    }
+}
+
+/// The setting of this name.
+#[must_use]
+pub(super) fn find(path: &str) -> Option<&'static Setting> {
+    TABLE.iter().find(|setting| setting.path == path)
+}
+
+/// The sections in the order of the table, each once.
+pub(super) fn sections() -> Vec<&'static str> {
+    let mut sections: Vec<_> = TABLE.iter().map(Setting::section).collect();
+    sections.dedup();
+    sections
+}
+
+/// An empty text unsets an optional setting.
+fn optional<T>(text: &str, read: impl FnOnce(&str) -> Result<T, String>) -> Result<Option<T>, String> {
+    if text.is_empty() { Ok(None) } else { read(text).map(Some) }
+}
+
+/// Reads a path; an empty one would name the working folder by accident.
+fn path(text: &str) -> Result<PathBuf, String> {
+    if text.is_empty() || text.contains('\0') {
+        return Err("must be the path of a file or folder".to_owned());
+    }
+    Ok(PathBuf::from(text))
+}
+
+/// Reads an address with a port.
+fn address(text: &str) -> Result<std::net::SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} isn't an address with a port such as 127.0.0.1:4000 or [::]:4000"))
+}
+
+/// Reads each item, and names the first that is wrong.
+fn each<T>(items: &[&str], read: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, ItemProblem> {
+    items.iter().enumerate().map(|(index, item)| read(item).map_err(|message| (index, message))).collect()
+}
+
+const fn duration(least: Seconds, most: Seconds, put: fn(&mut Settings, Seconds)) -> Kind {
+    Kind::Duration { least, most, put }
+}
+
+const fn integer(least: u32, most: u32, put: fn(&mut Settings, u32)) -> Kind {
+    Kind::Integer { least, most, put }
+}
+
+const ADDRESS: &str = "an address with a port";
+const OPTIONAL_ADDRESS: &str = "an address with a port, or \"\" for none";
+const OPTIONAL_PATH: &str = "the path of a file, or \"\" for none";
+const SECOND: Seconds = Seconds(1);
+const MINUTE: Seconds = Seconds::minutes(1);
+const HOUR: Seconds = Seconds::hours(1);
+const DAY: Seconds = Seconds::days(1);
+const YEAR: Seconds = Seconds::days(365);
+
+/// Every setting, in the order of the example.
+pub static TABLE: &[Setting] = &[
+    Setting::new(
+        "public_url",
+        r#""http://localhost:4000""#,
+        Kind::Text {
+            what: "a URL",
+            put: |s, v| {
+                s.public_url = v.parse()?;
+                Ok(())
+            },
+        },
+        "The URL under which browsers and clients reach the server. It is the issuer, byte for byte: clients compare it, \
+         so choose it once. https, without a trailing slash; a path is possible. http is for localhost only.",
+    ),
+    Setting::new(
+        "environment",
+        r#""production""#,
+        Kind::Choice {
+            among: &["production", "development"],
+            put: |s, v| {
+                s.environment = if v == "development" { Environment::Development } else { Environment::Production };
+            },
+        },
+        "Whether real users depend on this server. Only in development is a file `.env` in the working folder read.",
+    )
+    .weak(|s| s.environment == Environment::Development, "settings for a developer's machine; not for real users"),
+    Setting::new(
+        "data_dir",
+        r#""./keyward-data""#,
+        Kind::Text {
+            what: "the path of a folder",
+            put: |s, v| {
+                s.data_dir = path(v)?;
+                Ok(())
+            },
+        },
+        "Folder for what the server keeps on disk. A relative path counts from the folder the server is started in.",
+    ),
+    Setting::new(
+        "server.listen",
+        r#""127.0.0.1:4000""#,
+        Kind::Text {
+            what: ADDRESS,
+            put: |s, v| {
+                s.server.listen = address(v)?;
+                Ok(())
+            },
+        },
+        "Address and port to listen on. \"0.0.0.0:4000\" or \"[::]:4000\" listens on all interfaces.",
+    )
+    .weak(
+        |s| !s.server.listen.ip().is_loopback() && !s.serves_tls() && s.server.trusted_proxies.is_empty(),
+        "listens beyond this machine without TLS; set server.tls_certificate_file and server.tls_key_file, or name the \
+         proxy that speaks TLS in server.trusted_proxies",
+    ),
+    Setting::new(
+        "server.tls_certificate_file",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_PATH,
+            put: |s, v| {
+                s.server.tls_certificate_file = optional(v, path)?;
+                Ok(())
+            },
+        },
+        "PEM file with the certificate and its chain. With server.tls_key_file the server speaks TLS itself; without \
+         both, a proxy in front of it does. Example: \"/etc/keyward/tls.pem\".",
+    ),
+    Setting::new(
+        "server.tls_key_file",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_PATH,
+            put: |s, v| {
+                s.server.tls_key_file = optional(v, path)?;
+                Ok(())
+            },
+        },
+        "PEM file with the private key of the certificate. Example: \"/etc/keyward/tls.key\".",
+    ),
+    Setting::new(
+        "server.http_redirect_listen",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_ADDRESS,
+            put: |s, v| {
+                s.server.http_redirect_listen = optional(v, address)?;
+                Ok(())
+            },
+        },
+        "Address and port of a second listener that speaks plain HTTP and only redirects to public_url. Example: \
+         \"0.0.0.0:80\".",
+    ),
+    Setting::new(
+        "server.trusted_proxies",
+        "[]",
+        Kind::List {
+            what: "networks such as 10.0.0.0/8",
+            put: |s, v| {
+                s.server.trusted_proxies = each(v, str::parse)?;
+                Ok(())
+            },
+        },
+        "Proxies whose forwarding headers (Forwarded, X-Forwarded-For, X-Forwarded-Proto) are believed. From all others \
+         these headers are ignored. Example: [\"10.0.0.0/8\", \"::1\"].",
+    )
+    .weak(
+        |s| s.server.trusted_proxies.iter().any(|network| network.prefix_bits() == 0),
+        "every peer is believed to be a proxy, so anyone can forge the address a request comes from",
+    ),
+    Setting::new(
+        "server.trusted_hosts",
+        "[]",
+        Kind::List {
+            what: "hosts such as login.example.com",
+            put: |s, v| {
+                s.server.trusted_hosts = each(v, value::authority)?;
+                Ok(())
+            },
+        },
+        "Hosts that a request may name; a host without a port stands for all ports. An empty list means the host of \
+         public_url. The issuer and all links come from public_url, never from a request.",
+    ),
+    Setting::new(
+        "server.worker_threads",
+        "0",
+        integer(0, 1024, |s, v| s.server.worker_threads = v as usize),
+        "Threads that serve requests; 0 means one for each core.",
+    ),
+    Setting::new(
+        "server.max_body_bytes",
+        "65536",
+        integer(1024, 16_777_216, |s, v| s.server.max_body_bytes = v as usize),
+        "Longest request body, in bytes.",
+    ),
+    Setting::new(
+        "server.max_connections",
+        "10000",
+        integer(1, 1_000_000, |s, v| s.server.max_connections = v as usize),
+        "Connections that may be open at once; further ones wait.",
+    ),
+    Setting::new(
+        "server.request_timeout",
+        r#""30s""#,
+        duration(SECOND, Seconds::minutes(10), |s, v| s.server.request_timeout = v),
+        "Time for a whole request, from its first byte to the answer.",
+    ),
+    Setting::new(
+        "server.shutdown_grace",
+        r#""20s""#,
+        duration(Seconds(0), Seconds::minutes(10), |s, v| s.server.shutdown_grace = v),
+        "Time that running requests get to end when the server stops.",
+    ),
+    Setting::new(
+        "database.url",
+        r#""sqlite:keyward.db""#,
+        Kind::Text {
+            what: "sqlite:PATH or postgres://USER:PASSWORD@HOST/DATABASE",
+            put: |s, v| {
+                value::database_url(v)?;
+                s.database.url = SecretString::from(v);
+                Ok(())
+            },
+        },
+        "The database: sqlite:PATH, where a relative path counts from data_dir, or \
+         postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full.",
+    )
+    .secret()
+    .weak(
+        |s| value::database_travels_in_clear(s.database.url.expose_secret()),
+        "the connection to the database leaves this machine and doesn't demand TLS; add sslmode=verify-full",
+    ),
+    Setting::new(
+        "database.max_connections",
+        "10",
+        integer(1, 1000, |s, v| s.database.max_connections = v),
+        "Connections to the database that may be open at once.",
+    ),
+    Setting::new(
+        "database.migrate_at_start",
+        "true",
+        Kind::Flag(|s, v| s.database.migrate_at_start = v),
+        "Whether the server brings an older schema up to date when it starts. When false, it refuses to start on one.",
+    ),
+    Setting::new(
+        "database.synchronous",
+        r#""full""#,
+        Kind::Choice {
+            among: &["full", "normal"],
+            put: |s, v| {
+                s.database.synchronous = if v == "normal" { Synchronous::Normal } else { Synchronous::Full };
+            },
+        },
+        "How SQLite makes a commit durable. \"full\": it is on disk before it is answered. \"normal\": faster, but a loss \
+         of power may undo the last commits. PostgreSQL has its own setting.",
+    )
+    .weak(
+        |s| s.database.synchronous == Synchronous::Normal,
+        "a loss of power may undo the last commits, so that a spent code or refresh token could be used again",
+    ),
+    Setting::new(
+        "database.busy_timeout",
+        r#""5s""#,
+        duration(SECOND, MINUTE, |s, v| s.database.busy_timeout = v),
+        "How long a statement waits for a lock that another connection holds.",
+    ),
+    Setting::new(
+        "keys.master_key_file",
+        r#""master.key""#,
+        Kind::Text {
+            what: "the path of a file",
+            put: |s, v| {
+                s.keys.master_key_file = path(v)?;
+                Ok(())
+            },
+        },
+        "File with the master key that seals the signing keys in the database. A relative path counts from data_dir. \
+         Keep a copy in a safe place: without it the signing keys are lost.",
+    ),
+    Setting::new(
+        "keys.master_key",
+        r#""""#,
+        Kind::Text {
+            what: "the master key, or \"\" to use the file",
+            put: |s, v| {
+                if !v.is_empty() && v.trim() != v {
+                    return Err("must not begin or end with white space".to_owned());
+                }
+                s.keys.master_key = optional(v, |v| Ok(SecretString::from(v)))?;
+                Ok(())
+            },
+        },
+        "The master key itself, in place of keys.master_key_file. Better in the environment than in a file that is \
+         passed around.",
+    )
+    .secret(),
+    Setting::new(
+        "keys.algorithms",
+        r#"["ES256", "RS256", "EdDSA", "PS256"]"#,
+        Kind::List {
+            what: "signing algorithms",
+            put: |s, v| {
+                if v.is_empty() {
+                    return Err((0, "must name at least one algorithm".to_owned()));
+                }
+                let algorithms = each(v, |v| {
+                    if SIGNING_ALGORITHMS.contains(&v) {
+                        return Ok(v.to_owned());
+                    }
+                    Err(format!("{v:?} isn't one of {}", SIGNING_ALGORITHMS.join(", ")))
+                })?;
+                for (index, name) in algorithms.iter().enumerate() {
+                    if algorithms.iter().take(index).any(|earlier| earlier == name) {
+                        return Err((index, format!("{name:?} is named twice")));
+                    }
+                }
+                s.keys.algorithms = algorithms;
+                Ok(())
+            },
+        },
+        "The algorithms to keep a signing key for: ES256, RS256, EdDSA, PS256. Clients may register any of them for \
+         their ID tokens.",
+    )
+    .weak(
+        |s| !s.keys.algorithms.iter().any(|name| name == "RS256"),
+        "OpenID Connect Discovery §3 requires RS256, and many client libraries accept nothing else unasked",
+    ),
+    Setting::new(
+        "tokens.access_token_lifetime",
+        r#""30m""#,
+        duration(Seconds(30), DAY, |s, v| s.tokens.access_token_lifetime = v),
+        "Life of an access token. Resource servers that check it by its signature accept it until then, whatever happens.",
+    )
+    .weak(|s| s.tokens.access_token_lifetime > HOUR, "a stolen access token stays good for more than an hour"),
+    Setting::new(
+        "tokens.refresh_token_idle_lifetime",
+        r#""7d""#,
+        duration(MINUTE, YEAR, |s, v| s.tokens.refresh_token_idle_lifetime = v),
+        "How long a refresh token may lie unused before it ends.",
+    ),
+    Setting::new(
+        "tokens.refresh_token_absolute_lifetime",
+        r#""90d""#,
+        duration(MINUTE, Seconds::days(3650), |s, v| s.tokens.refresh_token_absolute_lifetime = v),
+        "How long an authorization can be refreshed in all, however often it is used. Then the user signs in again.",
+    ),
+    Setting::new(
+        "tokens.authorization_code_lifetime",
+        r#""60s""#,
+        duration(SECOND, Seconds(600), |s, v| s.tokens.authorization_code_lifetime = v),
+        "Life of an authorization code. RFC 6749 §4.1.2 allows ten minutes at most; a client needs seconds.",
+    )
+    .weak(|s| s.tokens.authorization_code_lifetime > MINUTE, "a code that leaks stays good for more than a minute"),
+    Setting::new(
+        "tokens.id_token_lifetime",
+        r#""30m""#,
+        duration(Seconds(30), DAY, |s, v| s.tokens.id_token_lifetime = v),
+        "Life of an ID token.",
+    ),
+    Setting::new(
+        "tokens.refresh_grace",
+        r#""30s""#,
+        duration(Seconds(0), Seconds::minutes(5), |s, v| s.tokens.refresh_grace = v),
+        "How long a spent refresh token still answers with the same successor, for a client that lost the answer or \
+         refreshes in two tabs. 0 means that the first reuse ends the family.",
+    )
+    .weak(|s| s.tokens.refresh_grace > MINUTE, "the reuse of a stolen refresh token goes unnoticed for longer"),
+    Setting::new(
+        "tokens.access_token_algorithm",
+        r#""ES256""#,
+        Kind::Choice { among: SIGNING_ALGORITHMS, put: |s, v| s.tokens.access_token_algorithm = v.to_owned() },
+        "Algorithm of access tokens, unless their resource says otherwise. One of keys.algorithms.",
+    ),
+    Setting::new(
+        "tokens.clock_leeway",
+        r#""60s""#,
+        duration(Seconds(0), Seconds::minutes(5), |s, v| s.tokens.clock_leeway = v),
+        "How far the clocks of clients may differ when their signed assertions and requests are checked. Our own codes \
+         and tokens get no leeway.",
+    )
+    .weak(|s| s.tokens.clock_leeway > MINUTE, "assertions of clients are accepted long after they have expired"),
+    Setting::new(
+        "sessions.idle_timeout",
+        r#""12h""#,
+        duration(MINUTE, Seconds::days(90), |s, v| s.sessions.idle_timeout = v),
+        "How long a browser may stay away before its user must sign in again.",
+    ),
+    Setting::new(
+        "sessions.absolute_timeout",
+        r#""30d""#,
+        duration(MINUTE, YEAR, |s, v| s.sessions.absolute_timeout = v),
+        "How long a session may last in all, however much it is used.",
+    ),
+    Setting::new(
+        "sessions.touch_interval",
+        r#""60s""#,
+        duration(Seconds(0), HOUR, |s, v| s.sessions.touch_interval = v),
+        "How often at most the last use of a session is written down. Shorter is more exact and writes more.",
+    ),
+    Setting::new(
+        "passwords.argon2_memory_kib",
+        "19456",
+        integer(8, 4_194_304, |s, v| s.passwords.argon2_memory_kib = v),
+        "Memory of one Argon2id hash, in KiB. A password is hashed anew at the next login after a change.",
+    )
+    .weak(
+        |s| !s.hashing_is_strong(),
+        "with passwords.argon2_iterations this is less than OWASP advises (19456 KiB with 2 iterations, or as much)",
+    ),
+    Setting::new(
+        "passwords.argon2_iterations",
+        "2",
+        integer(1, 100, |s, v| s.passwords.argon2_iterations = v),
+        "Passes of one Argon2id hash over its memory.",
+    ),
+    Setting::new(
+        "passwords.argon2_parallelism",
+        "1",
+        integer(1, 64, |s, v| s.passwords.argon2_parallelism = v),
+        "Lanes of one Argon2id hash.",
+    ),
+    Setting::new(
+        "passwords.hashing_threads",
+        "0",
+        integer(0, 1024, |s, v| s.passwords.hashing_threads = v as usize),
+        "Threads that hash passwords, so that a flood of logins starves nothing else; 0 means one for each core.",
+    ),
+    Setting::new(
+        "passwords.hashing_queue",
+        "64",
+        integer(1, 100_000, |s, v| s.passwords.hashing_queue = v as usize),
+        "Hashes that may wait for a thread; further logins are answered 503 until there is room.",
+    ),
+    Setting::new(
+        "passwords.min_length",
+        "8",
+        integer(1, 128, |s, v| s.passwords.min_length = v as usize),
+        "Shortest password that may be chosen, in characters.",
+    )
+    .weak(|s| s.passwords.min_length < 8, "passwords shorter than 8 characters are guessed quickly (NIST SP 800-63B)"),
+    Setting::new(
+        "passwords.max_bytes",
+        "4096",
+        // 128 characters of four bytes each, the longest `min_length`, still fit.
+        integer(512, 4096, |s, v| s.passwords.max_bytes = v as usize),
+        "Longest password, in bytes.",
+    ),
+    Setting::new(
+        "authorization.require_pkce",
+        "true",
+        Kind::Flag(|s, v| s.authorization.require_pkce = v),
+        "Whether every client must use PKCE (RFC 7636). When false, confidential clients may go without; public clients \
+         never may.",
+    )
+    .weak(|s| !s.authorization.require_pkce, "clients without PKCE are open to the injection of codes (RFC 9700 §2.1.1)"),
+    Setting::new(
+        "authorization.pending_lifetime",
+        r#""1h""#,
+        duration(MINUTE, DAY, |s, v| s.authorization.pending_lifetime = v),
+        "How long a begun login can still be finished; after that it starts again and still returns to its client.",
+    ),
+    Setting::new(
+        "cors.allowed_origins",
+        "[]",
+        Kind::List {
+            what: "origins such as https://app.example.com",
+            put: |s, v| {
+                s.cors.allowed_origins = each(v, value::origin)?;
+                Ok(())
+            },
+        },
+        "Origins whose scripts may call the server, beside those of the registered clients.",
+    )
+    .weak(
+        |s| {
+            let loopback = |origin: &String| origin.parse::<super::PublicUrl>().is_ok_and(|url| url.is_loopback());
+            s.cors.allowed_origins.iter().any(|origin| origin.starts_with("http:") && !loopback(origin))
+        },
+        "an origin without https can be impersonated by anyone on the network",
+    ),
+    Setting::new(
+        "cors.max_age",
+        r#""24h""#,
+        duration(Seconds(0), DAY, |s, v| s.cors.max_age = v),
+        "How long a browser may keep the answer to a preflight request.",
+    ),
+    Setting::new(
+        "audit.queue",
+        "4096",
+        integer(1, 1_000_000, |s, v| s.audit.queue = v as usize),
+        "Refusals and failures that may wait for the writer of the audit trail; a full queue slows the caller. A \
+         crash may lose those that wait.",
+    ),
+    Setting::new(
+        "audit.routine_successes",
+        "false",
+        Kind::Flag(|s, v| s.audit.routine_successes = v),
+        "Whether routine successes of machines (client credentials, refresh, introspection) are rows of the audit trail \
+         too, at the price of a write for each.",
+    ),
+    Setting::new(
+        "log.format",
+        r#""auto""#,
+        Kind::Choice {
+            among: &["auto", "text", "json"],
+            put: |s, v| {
+                s.log.format = match v {
+                    "text" => LogFormat::Text,
+                    "json" => LogFormat::Json,
+                    _ => LogFormat::Auto,
+                };
+            },
+        },
+        "Shape of a line of the log. \"auto\" is text on a terminal and JSON elsewhere.",
+    ),
+    Setting::new(
+        "log.level",
+        r#""info""#,
+        Kind::Text {
+            what: "a level, or levels by part of the program",
+            put: |s, v| {
+                value::log_level(v)?;
+                s.log.level = v.to_owned();
+                Ok(())
+            },
+        },
+        "off, error, warn, info, debug or trace; or levels by part of the program, such as \"info,keyward=debug\".",
+    ),
+    Setting::new(
+        "cleanup.interval",
+        r#""60s""#,
+        duration(SECOND, DAY, |s, v| s.cleanup.interval = v),
+        "Pause between two rounds that remove what has expired.",
+    ),
+    Setting::new(
+        "cleanup.batch",
+        "500",
+        integer(1, 100_000, |s, v| s.cleanup.batch = v),
+        "Most rows that one transaction of a round removes.",
+    ),
+    Setting::new(
+        "ui.default_language",
+        r#""en""#,
+        Kind::Text {
+            what: "a language tag",
+            put: |s, v| {
+                value::language(v)?;
+                s.ui.default_language = v.to_owned();
+                Ok(())
+            },
+        },
+        "Language of the pages when a browser asks for none that they exist in (BCP 47).",
+    ),
+    Setting::new(
+        "ui.product_name",
+        r#""Keyward""#,
+        Kind::Text {
+            what: "a name",
+            put: |s, v| {
+                // The name stands in titles, mails and authenticator apps: one short line.
+                if v.trim().is_empty() || v.chars().count() > 64 || v.chars().any(char::is_control) {
+                    return Err("must be a name of 1 to 64 characters on one line".to_owned());
+                }
+                s.ui.product_name = v.to_owned();
+                Ok(())
+            },
+        },
+        "Name of the product on the pages.",
+    ),
+];

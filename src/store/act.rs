@@ -1,0 +1,231 @@
+//! What an act sees of a database: statements in, rows out.
+
+use keyward_entities::{Cell, Cells, NULL, Record};
+use sea_orm::sea_query::{Alias, Query};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait, QueryResult, QueryTrait, Select,
+    Statement, StatementBuilder, Value,
+};
+
+use crate::fault::Fault;
+
+/// The connection that an act runs on.
+#[derive(Debug)]
+pub struct Act<'t>(pub(super) Connection<'t>);
+
+#[derive(Debug)]
+pub(super) enum Connection<'t> {
+    Sqlite(&'t mut rusqlite::Connection),
+    Transaction(&'t DatabaseTransaction),
+    Pool(&'t DatabaseConnection),
+}
+
+/// A row, read column by column in the order of the statement.
+#[derive(Debug)]
+pub struct Row {
+    columns: Columns,
+    next: usize,
+}
+
+#[derive(Debug)]
+enum Columns {
+    Sqlite(Vec<Value>),
+    Postgres(QueryResult),
+}
+
+impl Row {
+    /// Reads the next column.
+    ///
+    /// # Errors
+    /// Where there is none or it is of another kind.
+    pub fn take<T: Cell>(&mut self, column: &'static str) -> Result<T, Fault> {
+        self.cell(column)
+    }
+
+    /// Reads the columns of an entity.
+    ///
+    /// # Errors
+    /// As [`Row::take`].
+    pub fn record<R: Record>(&mut self) -> Result<R, Fault> {
+        R::read(self)
+    }
+}
+
+impl Cells for Row {
+    type Error = Fault;
+
+    fn cell<T: Cell>(&mut self, column: &'static str) -> Result<T, Fault> {
+        let index = self.next;
+        self.next += 1;
+        let wrong = || Fault::broken(format_args!("column {column} is missing or of another kind"));
+        match &mut self.columns {
+            Columns::Sqlite(values) => {
+                let value = values.get_mut(index).ok_or_else(wrong)?;
+                T::from_value(std::mem::replace(value, NULL)).ok_or_else(wrong)
+            }
+            Columns::Postgres(result) => T::try_get_by_index(result, index).map_err(|_| wrong()),
+        }
+    }
+}
+
+impl Act<'_> {
+    /// The dialect that statements are built for.
+    pub const fn backend(&self) -> DbBackend {
+        match self.0 {
+            Connection::Sqlite(_) => DbBackend::Sqlite,
+            Connection::Transaction(_) | Connection::Pool(_) => DbBackend::Postgres,
+        }
+    }
+
+    /// Runs a statement that gives rows.
+    ///
+    /// # Errors
+    /// Where the database is away or refuses the statement.
+    pub async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, Fault> {
+        match &mut self.0 {
+            Connection::Sqlite(connection) => {
+                let mut prepared = connection.prepare_cached(&statement.sql)?;
+                let count = prepared.column_count();
+                let mut found = prepared.query(bind(&statement))?;
+                let mut rows = Vec::new();
+                while let Some(row) = found.next()? {
+                    let values = (0..count).map(|index| row.get(index).map(from_sqlite)).collect::<Result<Vec<_>, _>>()?;
+                    rows.push(Row { columns: Columns::Sqlite(values), next: 0 });
+                }
+                Ok(rows)
+            }
+            Connection::Transaction(transaction) => Ok(from_postgres(transaction.query_all_raw(statement).await?)),
+            Connection::Pool(pool) => Ok(from_postgres(pool.query_all_raw(statement).await?)),
+        }
+    }
+
+    /// Runs a statement that changes rows, and gives their number.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn exec(&mut self, statement: Statement) -> Result<u64, Fault> {
+        match &mut self.0 {
+            Connection::Sqlite(connection) => {
+                let mut prepared = connection.prepare_cached(&statement.sql)?;
+                Ok(prepared.execute(bind(&statement))? as u64)
+            }
+            Connection::Transaction(transaction) => Ok(transaction.execute_raw(statement).await?.rows_affected()),
+            Connection::Pool(pool) => Ok(pool.execute_raw(statement).await?.rows_affected()),
+        }
+    }
+
+    /// Builds and runs a changing statement of sea-query.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn run<S: StatementBuilder>(&mut self, statement: &S) -> Result<u64, Fault> {
+        let statement = self.backend().build(statement);
+        self.exec(statement).await
+    }
+
+    /// Every row of a selection, as entities.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn all<E: EntityTrait>(&mut self, select: Select<E>) -> Result<Vec<E::Model>, Fault>
+    where
+        E::Model: Record,
+    {
+        let statement = select.build(self.backend());
+        self.rows(statement).await?.iter_mut().map(Row::record).collect()
+    }
+
+    /// The first row of a selection, as an entity.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn one<E: EntityTrait>(&mut self, select: Select<E>) -> Result<Option<E::Model>, Fault>
+    where
+        E::Model: Record,
+    {
+        let statement = select.build(self.backend());
+        self.rows(statement).await?.first_mut().map(Row::record).transpose()
+    }
+
+    /// Inserts an entity.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn insert<R: Record>(&mut self, record: R) -> Result<(), Fault> {
+        let statement = Query::insert()
+            .into_table(Alias::new(R::TABLE))
+            .columns(R::COLUMNS.iter().map(|&column| Alias::new(column)))
+            .values(record.into_values().into_iter().map(Into::into))
+            .map_err(Fault::broken)?
+            .take();
+        self.run(&statement).await.map(drop)
+    }
+
+    /// How many rows a selection has.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn exists<E: EntityTrait>(&mut self, select: Select<E>) -> Result<bool, Fault> {
+        let statement = select.build(self.backend());
+        Ok(!self.rows(statement).await?.is_empty())
+    }
+}
+
+fn from_sqlite(value: rusqlite::types::Value) -> Value {
+    match value {
+        rusqlite::types::Value::Null => NULL,
+        rusqlite::types::Value::Integer(number) => Value::BigInt(Some(number)),
+        rusqlite::types::Value::Real(number) => Value::Double(Some(number)),
+        rusqlite::types::Value::Text(text) => text.into(),
+        rusqlite::types::Value::Blob(octets) => octets.into(),
+    }
+}
+
+fn from_postgres(results: Vec<QueryResult>) -> Vec<Row> {
+    results.into_iter().map(|result| Row { columns: Columns::Postgres(result), next: 0 }).collect()
+}
+
+fn bind(statement: &Statement) -> impl rusqlite::Params + '_ {
+    let values = statement.values.as_ref().map_or(&[][..], |values| values.0.as_slice());
+    rusqlite::params_from_iter(values.iter().map(Bound))
+}
+
+/// A value of sea-query as SQLite takes it.
+struct Bound<'v>(&'v Value);
+
+impl rusqlite::ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::{ToSqlOutput, ValueRef};
+        let value = match self.0 {
+            Value::BigInt(Some(number)) => ValueRef::Integer(*number),
+            Value::BigUnsigned(Some(number)) => ValueRef::Integer(i64::try_from(*number).unwrap_or(i64::MAX)),
+            Value::Int(Some(number)) => ValueRef::Integer(i64::from(*number)),
+            Value::Bool(Some(flag)) => ValueRef::Integer(i64::from(*flag)),
+            Value::String(Some(text)) => ValueRef::Text(text.as_bytes()),
+            Value::Bytes(Some(octets)) => ValueRef::Blob(octets),
+            Value::Uuid(Some(id)) => ValueRef::Blob(id.as_bytes()),
+            Value::BigInt(None)
+            | Value::BigUnsigned(None)
+            | Value::Int(None)
+            | Value::Bool(None)
+            | Value::String(None)
+            | Value::Bytes(None)
+            | Value::Uuid(None) => ValueRef::Null,
+            other => {
+                let wrong = Fault::broken(format_args!("no column has a value such as {other:?}"));
+                return Err(rusqlite::Error::ToSqlConversionFailure(Box::new(wrong)));
+            }
+        };
+        Ok(ToSqlOutput::Borrowed(value))
+    }
+}
+
+/// A selection of an entity's columns, in the order in which [`Row::record`] reads them; more may be added behind.
+pub fn select_record<R: Record>() -> sea_orm::sea_query::SelectStatement {
+    let mut select = Query::select();
+    select.from(Alias::new(R::TABLE));
+    for &column in R::COLUMNS {
+        select.column((Alias::new(R::TABLE), Alias::new(column)));
+    }
+    select
+}

@@ -1,0 +1,319 @@
+//! Authorization codes and consents: issuing and redeeming.
+
+use keyward_entities::{audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
+use keyward_protocol::pkce::CodeChallenge;
+use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::{ErrorCode, Refusal, Timestamp};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::act::select_record;
+use super::{Act, Store};
+use crate::fault::Fault;
+
+/// What a redemption presents and makes.
+#[derive(Debug)]
+pub struct Redemption {
+    /// The keyed hash of the code.
+    pub code_hash: [u8; 32],
+    /// The authenticated client.
+    pub client: Uuid,
+    /// `redirect_uri`.
+    pub redirect_uri: Option<String>,
+    /// `code_verifier`.
+    pub verifier: Option<String>,
+    /// The refresh token to store, where the client gets one.
+    pub refresh_token: Option<NewRefreshToken>,
+    /// When the grant ends whatever happens.
+    pub grant_expires_at: Timestamp,
+    /// The event to write where the code was used before.
+    pub replay_event: audit_event::Model,
+}
+
+/// A refresh token to be stored.
+#[derive(Debug, Clone)]
+pub struct NewRefreshToken {
+    /// The row's id.
+    pub id: Uuid,
+    /// The keyed hash.
+    pub token_hash: [u8; 32],
+    /// When it ends without use.
+    pub expires_at: Timestamp,
+}
+
+/// What tokens are made from.
+#[derive(Debug, Clone)]
+pub struct LiveGrant {
+    /// The grant.
+    pub grant: grant::Model,
+    /// The user's `sub`.
+    pub subject: String,
+    /// The user's claims, JSON.
+    pub claims: String,
+    /// When the user's claims last changed.
+    pub claims_updated_at: Timestamp,
+    /// The public id of the session in which it was granted, while that session stands.
+    pub session_public_id: Option<String>,
+}
+
+/// How a redemption ended.
+#[derive(Debug)]
+pub enum Redeemed {
+    /// Tokens are to be made.
+    Granted {
+        /// From this.
+        live: Box<LiveGrant>,
+        /// The nonce of the authorization request.
+        nonce: Option<String>,
+    },
+    /// It was used before; what it gave has ended.
+    Replayed,
+    /// Refused, and nothing was changed.
+    Refused(Refusal),
+}
+
+/// What the row of a code needs to be issued.
+#[derive(Debug)]
+pub struct Issue {
+    /// The code.
+    pub code: authorization_code::Model,
+    /// The consent to put on record.
+    pub consent: Option<(Uuid, ScopeSet, audit_event::Model)>,
+    /// Write down that the session was used.
+    pub touch_session: bool,
+}
+
+impl Store {
+    /// The scope that this person has allowed this client.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<ScopeSet>, Fault> {
+        let select = consent::Entity::find()
+            .filter(consent::Column::UserId.eq(user))
+            .filter(consent::Column::Client.eq(client));
+        let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
+        found.map(|row| ScopeSet::parse(&row.scope).map_err(Fault::broken)).transpose()
+    }
+
+    /// Stores a code, and the consent it rests on where that is new. `false` where user or session ended meanwhile.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn issue_code(&self, issue: Issue) -> Result<bool, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let now = issue.code.issued_at;
+                let select = Query::select()
+                    .column((user::Entity, user::Column::Id))
+                    .from(user::Entity)
+                    .inner_join(
+                        session::Entity,
+                        Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
+                    )
+                    .and_where(Expr::col((session::Entity, session::Column::Id)).eq(issue.code.session_id))
+                    .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
+                    .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
+                    .take();
+                let statement = act.backend().build(&select);
+                if act.rows(statement).await?.is_empty() {
+                    return Ok(false);
+                }
+                if let Some((id, scope, event)) = issue.consent {
+                    give_consent(&mut act, id, &issue.code, &scope).await?;
+                    act.insert(event).await?;
+                }
+                if issue.touch_session {
+                    super::session::touch(&mut act, issue.code.session_id, Timestamp::from_micros(now)).await?;
+                }
+                act.insert(issue.code).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Redeems a code (RFC 6749 §4.1.3): decides, spends, and makes grant and refresh token in one transaction.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn redeem_code(&self, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
+        self.act(move |mut act| Box::pin(async move { redeem(&mut act, redemption, now).await })).await
+    }
+}
+
+async fn give_consent(
+    act: &mut Act<'_>,
+    id: Uuid,
+    code: &authorization_code::Model,
+    scope: &ScopeSet,
+) -> Result<(), Fault> {
+    let select = consent::Entity::find()
+        .filter(consent::Column::UserId.eq(code.user_id))
+        .filter(consent::Column::Client.eq(code.client));
+    // What was allowed before stays allowed: a smaller request doesn't withdraw.
+    let scope = match act.one(select).await? {
+        Some(earlier) => ScopeSet::parse(&earlier.scope).map_err(Fault::broken)?.union(scope),
+        None => scope.clone(),
+    };
+    let row = consent::Model {
+        id,
+        user_id: code.user_id,
+        client: code.client,
+        scope: scope.to_string(),
+        created_at: code.issued_at,
+        updated_at: code.issued_at,
+    };
+    let insert = Query::insert()
+        .into_table(consent::Entity)
+        .columns(<consent::Model as keyward_entities::Record>::COLUMNS.iter().map(|&column| Alias::new(column)))
+        .values(keyward_entities::Record::into_values(row).into_iter().map(Into::into))
+        .map_err(Fault::broken)?
+        .on_conflict(
+            OnConflict::columns([consent::Column::UserId, consent::Column::Client])
+                .update_columns([consent::Column::Scope, consent::Column::UpdatedAt])
+                .to_owned(),
+        )
+        .take();
+    act.run(&insert).await.map(drop)
+}
+
+async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
+    let mut select = select_record::<authorization_code::Model>();
+    select
+        .expr(Expr::col((user::Entity, user::Column::Subject)))
+        .expr(Expr::col((user::Entity, user::Column::Claims)))
+        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
+        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
+        .expr(Expr::col((session::Entity, session::Column::PublicId)))
+        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
+        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .expr(Expr::col((consent::Entity, consent::Column::Scope)))
+        .left_join(
+            user::Entity,
+            Expr::col((user::Entity, user::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
+        )
+        .left_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
+        )
+        .left_join(
+            consent::Entity,
+            Expr::col((consent::Entity, consent::Column::UserId))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId))
+                .and(
+                    Expr::col((consent::Entity, consent::Column::Client))
+                        .equals((authorization_code::Entity, authorization_code::Column::Client)),
+                ),
+        )
+        .and_where(
+            Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash))
+                .eq(redemption.code_hash.to_vec()),
+        )
+        .lock_with_tables(LockType::Update, [authorization_code::Entity]);
+    let statement = act.backend().build(&select);
+    let mut rows = act.rows(statement).await?;
+    let Some(row) = rows.first_mut() else {
+        return Ok(Redeemed::Refused(Refusal::new(
+            ErrorCode::InvalidGrant,
+            "The code is unknown, expired, or was issued to another client.",
+        )));
+    };
+    let code: authorization_code::Model = row.record()?;
+    let subject: Option<String> = row.take("subject")?;
+    let claims: Option<String> = row.take("claims")?;
+    let claims_updated_at: Option<i64> = row.take("updated_at")?;
+    let disabled_at: Option<i64> = row.take("disabled_at")?;
+    let session_public_id: Option<String> = row.take("public_id")?;
+    let session_ended_at: Option<i64> = row.take("ended_at")?;
+    let session_expires_at: Option<i64> = row.take("expires_at")?;
+    let consented: Option<String> = row.take("scope")?;
+
+    let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
+    let consented = consented.map(|text| ScopeSet::parse(&text)).transpose().map_err(Fault::broken)?;
+    let challenge = match &code.challenge {
+        None => None,
+        Some(octets) => {
+            let octets = octets.as_slice().try_into().map_err(|_| Fault::broken("a stored challenge is damaged"))?;
+            Some(CodeChallenge::from_octets(octets))
+        }
+    };
+    let stored = StoredCode {
+        client: code.client,
+        redirect_uri: code.redirect_uri.clone(),
+        redirect_uri_named: code.redirect_uri_named,
+        challenge,
+        expires_at: Timestamp::from_micros(code.expires_at),
+        spent_at: code.spent_at.map(Timestamp::from_micros),
+    };
+    let context = CodeContext {
+        user_live: subject.is_some() && disabled_at.is_none(),
+        session_live: session_ended_at.is_none() && session_expires_at.is_some_and(|end| now.micros() < end),
+        consent_stands: !code.needs_consent || consented.is_some_and(|consented| scope.is_subset_of(&consented)),
+    };
+    let presented = CodePresented {
+        client: redemption.client,
+        redirect_uri: redemption.redirect_uri.as_deref(),
+        verifier: redemption.verifier.as_deref(),
+    };
+    match code_redemption::decide(&stored, context, presented, now) {
+        CodeDecision::Refuse(refusal) => return Ok(Redeemed::Refused(refusal)),
+        CodeDecision::Replayed => {
+            super::grant::end(act, code.grant_id, "code_replayed", now).await?;
+            act.insert(redemption.replay_event).await?;
+            return Ok(Redeemed::Replayed);
+        }
+        CodeDecision::Redeem => {}
+    }
+    let spend = Query::update()
+        .table(authorization_code::Entity)
+        .value(authorization_code::Column::SpentAt, now.micros())
+        .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
+        .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
+        .take();
+    if act.run(&spend).await? != 1 {
+        return Err(Fault::broken("a code was spent although its row was locked"));
+    }
+    let grant = grant::Model {
+        id: code.grant_id,
+        user_id: code.user_id,
+        client: code.client,
+        session_id: code.session_id,
+        tied_to_session: code_redemption::ties_to_session(&scope),
+        scope: code.scope,
+        resources: code.resources,
+        auth_time: code.auth_time,
+        acr: code.acr,
+        amr: code.amr,
+        created_at: now.micros(),
+        expires_at: redemption.grant_expires_at.micros(),
+        ended_at: None,
+        end_reason: None,
+    };
+    act.insert(grant.clone()).await?;
+    if let Some(token) = redemption.refresh_token {
+        act.insert(refresh_token::Model {
+            id: token.id,
+            token_hash: token.token_hash.to_vec(),
+            grant_id: grant.id,
+            issued_at: now.micros(),
+            expires_at: token.expires_at.micros(),
+            spent_at: None,
+            successor_id: None,
+            sealed_successor: None,
+        })
+        .await?;
+    }
+    let live = LiveGrant {
+        grant,
+        subject: subject.unwrap_or_default(),
+        claims: claims.unwrap_or_default(),
+        claims_updated_at: Timestamp::from_micros(claims_updated_at.unwrap_or_default()),
+        session_public_id,
+    };
+    Ok(Redeemed::Granted { live: Box::new(live), nonce: code.nonce })
+}

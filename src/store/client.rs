@@ -1,0 +1,252 @@
+//! Clients and their secrets.
+
+use keyward_entities::{audit_event, client, client_audience, client_secret};
+use keyward_keys::ClientKeys;
+use keyward_protocol::Timestamp;
+use keyward_protocol::client_metadata::ClientMetadata;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
+
+use super::{Act, Store, directory};
+use crate::fault::Fault;
+
+/// A client as the endpoints use it.
+#[derive(Debug)]
+pub struct RegisteredClient {
+    /// The row.
+    pub id: Uuid,
+    /// The protocol's identifier.
+    pub client_id: String,
+    /// The metadata.
+    pub metadata: ClientMetadata,
+    /// Hashes of its secrets, each with the moment at which it ends.
+    pub secrets: Vec<(Vec<u8>, Option<Timestamp>)>,
+    /// Its public keys, parsed.
+    pub keys: Option<ClientKeys>,
+    /// When it was disabled.
+    pub disabled_at: Option<Timestamp>,
+}
+
+/// Why a client could not be added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientConflict {
+    /// The identifier is taken.
+    ClientId,
+    /// Another client stands for this audience.
+    Audience(String),
+}
+
+impl Store {
+    /// The client of this identifier.
+    ///
+    /// # Errors
+    /// Where the database fails or the row is damaged.
+    pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
+        let select = client::Entity::find().filter(client::Column::ClientId.eq(client_id));
+        self.read(move |mut act| {
+            Box::pin(async move {
+                match act.one(select).await? {
+                    None => Ok(None),
+                    Some(row) => Ok(Some(registered(&mut act, row).await?)),
+                }
+            })
+        })
+        .await
+    }
+
+    /// The client of this row.
+    ///
+    /// # Errors
+    /// Where the database fails or the row is damaged.
+    pub async fn find_client_by_id(&self, id: Uuid) -> Result<Option<RegisteredClient>, Fault> {
+        let select = client::Entity::find().filter(client::Column::Id.eq(id));
+        self.read(move |mut act| {
+            Box::pin(async move {
+                match act.one(select).await? {
+                    None => Ok(None),
+                    Some(row) => Ok(Some(registered(&mut act, row).await?)),
+                }
+            })
+        })
+        .await
+    }
+
+    /// Clients in the order of their identifiers, after this one.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_clients(&self, after: &str, most: u64) -> Result<Vec<client::Model>, Fault> {
+        let select = client::Entity::find()
+            .filter(client::Column::ClientId.gt(after))
+            .order_by_asc(client::Column::ClientId)
+            .limit(most);
+        self.read(move |mut act| Box::pin(async move { act.all(select).await })).await
+    }
+
+    /// Adds a client.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn add_client(
+        &self,
+        row: client::Model,
+        secret: Option<client_secret::Model>,
+        audiences: Vec<client_audience::Model>,
+        event: audit_event::Model,
+    ) -> Result<Result<(), ClientConflict>, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let taken = client::Entity::find().filter(client::Column::ClientId.eq(&row.client_id));
+                if act.exists(taken).await? {
+                    return Ok(Err(ClientConflict::ClientId));
+                }
+                let id = row.id;
+                act.insert(row).await?;
+                if let Some(conflict) = set_audiences(&mut act, id, audiences).await? {
+                    // Nothing may stay: the act is undone by hand, for a conflict is an answer and not a fault.
+                    let delete = Query::delete()
+                        .from_table(client::Entity)
+                        .and_where(Expr::col(client::Column::Id).eq(id))
+                        .take();
+                    act.run(&delete).await?;
+                    return Ok(Err(conflict));
+                }
+                if let Some(secret) = secret {
+                    act.insert(secret).await?;
+                }
+                act.insert(event).await?;
+                directory::changed(&mut act).await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
+    /// Replaces a client's metadata. `None` where there is no such client.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn edit_client(
+        &self,
+        id: Uuid,
+        metadata: String,
+        audiences: Vec<client_audience::Model>,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<Result<(), ClientConflict>, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                if let Some(conflict) = set_audiences(&mut act, id, audiences).await? {
+                    return Ok(Err(conflict));
+                }
+                let update = Query::update()
+                    .table(client::Entity)
+                    .value(client::Column::Metadata, metadata)
+                    .value(client::Column::UpdatedAt, now.micros())
+                    .and_where(Expr::col(client::Column::Id).eq(id))
+                    .take();
+                act.run(&update).await?;
+                act.insert(event).await?;
+                directory::changed(&mut act).await?;
+                Ok(Ok(()))
+            })
+        })
+        .await
+    }
+
+    /// Adds a secret, and lets the others end at `others_end` where that is sooner.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rotate_client_secret(
+        &self,
+        secret: client_secret::Model,
+        others_end: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let update = Query::update()
+                    .table(client_secret::Entity)
+                    .value(client_secret::Column::ExpiresAt, others_end.micros())
+                    .and_where(Expr::col(client_secret::Column::Client).eq(secret.client))
+                    .and_where(
+                        Expr::col(client_secret::Column::ExpiresAt)
+                            .is_null()
+                            .or(Expr::col(client_secret::Column::ExpiresAt).gt(others_end.micros())),
+                    )
+                    .take();
+                act.run(&update).await?;
+                act.insert(secret).await?;
+                act.insert(event).await?;
+                directory::changed(&mut act).await
+            })
+        })
+        .await
+    }
+
+    /// Deletes a client with all that hangs on it; its grants end, for no row of theirs is accepted without it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn delete_client(&self, id: Uuid, event: audit_event::Model) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                super::grant::remove_of_client(&mut act, id).await?;
+                let delete = Query::delete()
+                    .from_table(client::Entity)
+                    .and_where(Expr::col(client::Column::Id).eq(id))
+                    .take();
+                act.run(&delete).await?;
+                act.insert(event).await?;
+                directory::changed(&mut act).await
+            })
+        })
+        .await
+    }
+}
+
+/// Makes these the audiences of the client; gives the conflict and changes nothing where one is taken.
+async fn set_audiences(
+    act: &mut Act<'_>,
+    id: Uuid,
+    audiences: Vec<client_audience::Model>,
+) -> Result<Option<ClientConflict>, Fault> {
+    for wanted in &audiences {
+        let taken = client_audience::Entity::find()
+            .filter(client_audience::Column::Audience.eq(&wanted.audience))
+            .filter(client_audience::Column::Client.ne(id));
+        if act.exists(taken).await? {
+            return Ok(Some(ClientConflict::Audience(wanted.audience.clone())));
+        }
+    }
+    let delete = Query::delete()
+        .from_table(client_audience::Entity)
+        .and_where(Expr::col(client_audience::Column::Client).eq(id))
+        .take();
+    act.run(&delete).await?;
+    for audience in audiences {
+        act.insert(audience).await?;
+    }
+    Ok(None)
+}
+
+async fn registered(act: &mut Act<'_>, row: client::Model) -> Result<RegisteredClient, Fault> {
+    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+    let keys = metadata.jwks.as_ref().map(ClientKeys::parse).transpose().map_err(Fault::broken)?;
+    let secrets = act
+        .all(client_secret::Entity::find().filter(client_secret::Column::Client.eq(row.id)))
+        .await?
+        .into_iter()
+        .map(|secret| (secret.secret_hash, secret.expires_at.map(Timestamp::from_micros)))
+        .collect();
+    Ok(RegisteredClient {
+        id: row.id,
+        client_id: row.client_id,
+        metadata,
+        secrets,
+        keys,
+        disabled_at: row.disabled_at.map(Timestamp::from_micros),
+    })
+}

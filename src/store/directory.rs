@@ -1,0 +1,142 @@
+//! What every token needs and seldom changes: roles, scopes, audiences. Read whole, kept by the caller, and read again
+//! when the version has changed; and the small facts about this installation, of which the version is one.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+
+use keyward_entities::{client_audience, role, role_inclusion, scope, server_fact};
+use keyward_protocol::role::{Role, RoleGraph};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{Act, Store};
+use crate::fault::Fault;
+
+/// The fact that counts changes of clients, scopes, roles and keys.
+const VERSION: &str = "directory_version";
+
+/// A scope that can be granted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownScope {
+    /// For the consent page; empty for those whose text is the server's own.
+    pub title: String,
+    /// For the consent page.
+    pub description: String,
+    /// The permissions that tokens of this scope may carry.
+    pub permissions: Vec<String>,
+}
+
+/// Roles, scopes and audiences at one moment.
+#[derive(Debug, Default)]
+pub struct Directory {
+    /// Every role.
+    pub roles: RoleGraph,
+    /// Every scope, by name.
+    pub scopes: BTreeMap<String, KnownScope>,
+    /// Which client stands for which audience.
+    pub audiences: HashMap<String, Uuid>,
+}
+
+impl Store {
+    /// The number that every change of clients, scopes, roles and keys raises.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn directory_version(&self) -> Result<i64, Fault> {
+        let fact = self.fact(VERSION).await?;
+        Ok(fact.and_then(|value| value.parse().ok()).unwrap_or_default())
+    }
+
+    /// Roles, scopes and audiences.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn directory(&self) -> Result<Directory, Fault> {
+        self.read(|mut act| {
+            Box::pin(async move {
+                let mut directory = Directory::default();
+                for row in act.all(role::Entity::find()).await? {
+                    let role = Role {
+                        name: row.name,
+                        client: row.client,
+                        includes: Vec::new(),
+                        permissions: serde_json::from_str(&row.permissions)?,
+                    };
+                    directory.roles.insert(row.id, role);
+                }
+                for row in act.all(role_inclusion::Entity::find()).await? {
+                    if let Some(role) = directory.roles.get_mut(&row.role_id) {
+                        role.includes.push(row.included_role_id);
+                    }
+                }
+                for row in act.all(scope::Entity::find()).await? {
+                    let permissions = serde_json::from_str(&row.permissions)?;
+                    let known = KnownScope { title: row.title, description: row.description, permissions };
+                    directory.scopes.insert(row.name, known);
+                }
+                for row in act.all(client_audience::Entity::find()).await? {
+                    directory.audiences.insert(row.audience, row.client);
+                }
+                Ok(directory)
+            })
+        })
+        .await
+    }
+
+    /// A fact about this installation.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn fact(&self, name: &'static str) -> Result<Option<String>, Fault> {
+        let select = server_fact::Entity::find().filter(server_fact::Column::Name.eq(name));
+        let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
+        Ok(found.map(|fact| fact.value))
+    }
+
+    /// Records a fact unless it is known, and gives what is known afterwards.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn keep_fact(&self, name: &'static str, value: String) -> Result<String, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let insert = Query::insert()
+                    .into_table(server_fact::Entity)
+                    .columns([server_fact::Column::Name, server_fact::Column::Value])
+                    .values([name.into(), value.into()])
+                    .map_err(Fault::broken)?
+                    .on_conflict(OnConflict::column(server_fact::Column::Name).do_nothing().to_owned())
+                    .take();
+                act.run(&insert).await?;
+                let select = server_fact::Entity::find().filter(server_fact::Column::Name.eq(name));
+                let fact = act.one(select).await?;
+                Ok(fact.map(|fact| fact.value).unwrap_or_default())
+            })
+        })
+        .await
+    }
+}
+
+/// Raises the version, in the transaction of the change.
+pub(super) async fn changed(act: &mut Act<'_>) -> Result<(), Fault> {
+    let select = server_fact::Entity::find().filter(server_fact::Column::Name.eq(VERSION));
+    let known = {
+        use sea_orm::QuerySelect;
+        act.one(select.lock_exclusive()).await?
+    };
+    match known {
+        None => {
+            act.insert(server_fact::Model { name: VERSION.to_owned(), value: "1".to_owned() }).await
+        }
+        Some(fact) => {
+            let next = fact.value.parse::<i64>().unwrap_or_default().saturating_add(1);
+            let update = Query::update()
+                .table(server_fact::Entity)
+                .value(server_fact::Column::Value, next.to_string())
+                .and_where(Expr::col(server_fact::Column::Name).eq(VERSION))
+                .take();
+            act.run(&update).await.map(drop)
+        }
+    }
+}

@@ -1,0 +1,395 @@
+//! Grants: whether they live, their refresh tokens, and their end.
+
+use keyward_entities::{audit_event, authorization_code, client, consent, grant, refresh_token, session, user};
+use keyward_protocol::Timestamp;
+use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
+use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::{ErrorCode, Refusal};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatement};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use uuid::Uuid;
+
+use super::act::select_record;
+use super::authorization::{LiveGrant, NewRefreshToken};
+use super::{Act, Row, Store};
+use crate::fault::Fault;
+
+/// What a refresh presents and makes.
+#[derive(Debug)]
+pub struct Refresh {
+    /// The keyed hash of the presented token.
+    pub token_hash: [u8; 32],
+    /// The authenticated client.
+    pub client: Uuid,
+    /// `scope`.
+    pub scope: Option<ScopeSet>,
+    /// Whether refresh tokens of this client rotate.
+    pub rotates: bool,
+    /// Seconds in which a retry is forgiven.
+    pub grace: u64,
+    /// The successor, where one is made.
+    pub successor: NewRefreshToken,
+    /// The successor, sealed under the presented token; kept where a retry is forgiven.
+    pub sealed_successor: Option<Vec<u8>>,
+    /// The event to write where the token was used before.
+    pub reuse_event: audit_event::Model,
+}
+
+/// How a refresh ended.
+#[derive(Debug)]
+pub enum Refreshed {
+    /// The new successor was stored.
+    Rotated(Box<LiveGrant>, ScopeSet),
+    /// The token stays as it is.
+    Kept(Box<LiveGrant>, ScopeSet),
+    /// A retry: the sealed successor of the first answer.
+    Repeated(Box<LiveGrant>, ScopeSet, Vec<u8>),
+    /// Used again: the family has ended.
+    Reused,
+    /// Refused, and nothing was changed.
+    Refused(Refusal),
+}
+
+/// A refresh token as introspection and revocation see it.
+#[derive(Debug)]
+pub struct RefreshTokenView {
+    /// The row.
+    pub token: refresh_token::Model,
+    /// What it belongs to.
+    pub live: LiveGrant,
+    /// Grant, user and session stand.
+    pub stands: bool,
+}
+
+/// A client that holds something of a person.
+#[derive(Debug)]
+pub struct ConnectedApp {
+    /// The protocol's identifier.
+    pub client_id: String,
+    /// The metadata, JSON.
+    pub metadata: String,
+    /// What was allowed.
+    pub scope: ScopeSet,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Store {
+    /// The grant of a token, if grant, user and (where it is tied) session stand.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_live_grant(&self, id: Uuid, now: Timestamp) -> Result<Option<LiveGrant>, Fault> {
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let mut select = select_record::<grant::Model>();
+                join_owner(&mut select);
+                select.and_where(Expr::col((grant::Entity, grant::Column::Id)).eq(id));
+                let statement = act.backend().build(&select);
+                let mut rows = act.rows(statement).await?;
+                let Some(row) = rows.first_mut() else { return Ok(None) };
+                let grant: grant::Model = row.record()?;
+                let (live, stands) = with_owner(grant, row, now)?;
+                Ok(stands.then_some(live))
+            })
+        })
+        .await
+    }
+
+    /// A refresh token and what it belongs to.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_refresh_token(
+        &self,
+        token_hash: &[u8],
+        now: Timestamp,
+    ) -> Result<Option<RefreshTokenView>, Fault> {
+        let token_hash = token_hash.to_vec();
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let mut select = select_token(token_hash);
+                select.clear_order_by();
+                let statement = act.backend().build(&select);
+                let mut rows = act.rows(statement).await?;
+                let Some(row) = rows.first_mut() else { return Ok(None) };
+                let token: refresh_token::Model = row.record()?;
+                let grant: grant::Model = row.record()?;
+                let (live, stands) = with_owner(grant, row, now)?;
+                Ok(Some(RefreshTokenView { token, live, stands }))
+            })
+        })
+        .await
+    }
+
+    /// Uses a refresh token (RFC 6749 §6): decides, spends and makes the successor in one transaction.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rotate_refresh_token(&self, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
+        self.act(move |mut act| Box::pin(async move { rotate(&mut act, refresh, now).await })).await
+    }
+
+    /// Ends a grant and with it all its tokens.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn end_grant(
+        &self,
+        id: Uuid,
+        why: &'static str,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                if end(&mut act, id, why, now).await? > 0 {
+                    act.insert(event).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// The clients that a person has allowed something.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn connected_apps(&self, user: Uuid) -> Result<Vec<ConnectedApp>, Fault> {
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let consents = consent::Entity::find()
+                    .filter(consent::Column::UserId.eq(user))
+                    .order_by_desc(consent::Column::UpdatedAt);
+                let mut apps = Vec::new();
+                for row in act.all(consents).await? {
+                    let client = client::Entity::find().filter(client::Column::Id.eq(row.client));
+                    if let Some(client) = act.one(client).await? {
+                        apps.push(ConnectedApp {
+                            client_id: client.client_id,
+                            metadata: client.metadata,
+                            scope: ScopeSet::parse(&row.scope).map_err(Fault::broken)?,
+                            since: Timestamp::from_micros(row.created_at),
+                        });
+                    }
+                }
+                Ok(apps)
+            })
+        })
+        .await
+    }
+
+    /// Withdraws a person's consent for a client: the record goes, and every grant ends.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn disconnect_app(
+        &self,
+        user: Uuid,
+        client: Uuid,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let delete = Query::delete()
+                    .from_table(consent::Entity)
+                    .and_where(Expr::col(consent::Column::UserId).eq(user))
+                    .and_where(Expr::col(consent::Column::Client).eq(client))
+                    .take();
+                act.run(&delete).await?;
+                let update = Query::update()
+                    .table(grant::Entity)
+                    .value(grant::Column::EndedAt, now.micros())
+                    .value(grant::Column::EndReason, "consent_withdrawn")
+                    .and_where(Expr::col(grant::Column::UserId).eq(user))
+                    .and_where(Expr::col(grant::Column::Client).eq(client))
+                    .and_where(Expr::col(grant::Column::EndedAt).is_null())
+                    .take();
+                act.run(&update).await?;
+                act.insert(event).await
+            })
+        })
+        .await
+    }
+}
+
+/// Ends a grant inside an act, and gives whether it had stood.
+pub(super) async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Timestamp) -> Result<u64, Fault> {
+    let update = Query::update()
+        .table(grant::Entity)
+        .value(grant::Column::EndedAt, now.micros())
+        .value(grant::Column::EndReason, why)
+        .and_where(Expr::col(grant::Column::Id).eq(id))
+        .and_where(Expr::col(grant::Column::EndedAt).is_null())
+        .take();
+    act.run(&update).await
+}
+
+/// Removes what a client was granted.
+pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid) -> Result<(), Fault> {
+    let codes = Query::delete()
+        .from_table(authorization_code::Entity)
+        .and_where(Expr::col(authorization_code::Column::Client).eq(client))
+        .take();
+    act.run(&codes).await?;
+    remove(act, Expr::col(grant::Column::Client).eq(client)).await
+}
+
+/// Removes what a user granted.
+pub(super) async fn remove_of_user(act: &mut Act<'_>, user: Uuid) -> Result<(), Fault> {
+    remove(act, Expr::col(grant::Column::UserId).eq(user)).await
+}
+
+async fn remove(act: &mut Act<'_>, which: Expr) -> Result<(), Fault> {
+    let ids = Query::select().column(grant::Column::Id).from(grant::Entity).and_where(which.clone()).take();
+    let tokens = Query::delete()
+        .from_table(refresh_token::Entity)
+        .and_where(Expr::col(refresh_token::Column::GrantId).in_subquery(ids))
+        .take();
+    act.run(&tokens).await?;
+    let grants = Query::delete().from_table(grant::Entity).and_where(which).take();
+    act.run(&grants).await.map(drop)
+}
+
+/// Adds to a selection from grants what [`with_owner`] reads behind them.
+fn join_owner(select: &mut SelectStatement) {
+    select
+        .expr(Expr::col((user::Entity, user::Column::Subject)))
+        .expr(Expr::col((user::Entity, user::Column::Claims)))
+        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
+        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
+        .expr(Expr::col((session::Entity, session::Column::PublicId)))
+        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
+        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .left_join(
+            user::Entity,
+            Expr::col((user::Entity, user::Column::Id)).equals((grant::Entity, grant::Column::UserId)),
+        )
+        .left_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::Id)).equals((grant::Entity, grant::Column::SessionId)),
+        );
+}
+
+/// The grant with its owner, and whether grant, user and the session that it is tied to stand.
+fn with_owner(grant: grant::Model, row: &mut Row, now: Timestamp) -> Result<(LiveGrant, bool), Fault> {
+    let subject: Option<String> = row.take("subject")?;
+    let claims: Option<String> = row.take("claims")?;
+    let claims_updated_at: Option<i64> = row.take("updated_at")?;
+    let disabled_at: Option<i64> = row.take("disabled_at")?;
+    let public_id: Option<String> = row.take("public_id")?;
+    let session_ended_at: Option<i64> = row.take("ended_at")?;
+    let session_expires_at: Option<i64> = row.take("expires_at")?;
+    let user_live = subject.is_some() && disabled_at.is_none();
+    let session_stands = session_ended_at.is_none() && session_expires_at.is_some_and(|end| now.micros() < end);
+    let grant_stands = grant.ended_at.is_none() && now.micros() < grant.expires_at;
+    let stands = user_live && grant_stands && (session_stands || !grant.tied_to_session);
+    let live = LiveGrant {
+        grant,
+        subject: subject.unwrap_or_default(),
+        claims: claims.unwrap_or_default(),
+        claims_updated_at: Timestamp::from_micros(claims_updated_at.unwrap_or_default()),
+        session_public_id: public_id.filter(|_| session_stands),
+    };
+    Ok((live, stands))
+}
+
+/// A refresh token, its grant and the grant's owner.
+fn select_token(token_hash: Vec<u8>) -> SelectStatement {
+    let mut select = select_record::<refresh_token::Model>();
+    for &column in <grant::Model as keyward_entities::Record>::COLUMNS {
+        select.column((grant::Entity, Alias::new(column)));
+    }
+    select.inner_join(
+        grant::Entity,
+        Expr::col((grant::Entity, grant::Column::Id)).equals((refresh_token::Entity, refresh_token::Column::GrantId)),
+    );
+    join_owner(&mut select);
+    select.and_where(Expr::col((refresh_token::Entity, refresh_token::Column::TokenHash)).eq(token_hash));
+    select
+}
+
+async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
+    let mut select = select_token(refresh.token_hash.to_vec());
+    select.lock_with_tables(LockType::Update, [refresh_token::Entity]);
+    let statement = act.backend().build(&select);
+    let mut rows = act.rows(statement).await?;
+    let Some(row) = rows.first_mut() else {
+        return Ok(Refreshed::Refused(Refusal::new(
+            ErrorCode::InvalidGrant,
+            "The refresh token is unknown, expired, revoked, or was issued to another client.",
+        )));
+    };
+    let token: refresh_token::Model = row.record()?;
+    let grant: grant::Model = row.record()?;
+    let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
+    let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
+    let (live, stands) = with_owner(grant, row, now)?;
+    let successor_used = match token.successor_id {
+        None => None,
+        Some(id) => {
+            let successor = act.one(refresh_token::Entity::find().filter(refresh_token::Column::Id.eq(id))).await?;
+            Some(successor.is_none_or(|successor| successor.spent_at.is_some()))
+        }
+    };
+    let stored = StoredRefreshToken {
+        client,
+        scope,
+        expires_at: Timestamp::from_micros(token.expires_at),
+        spent_at: token.spent_at.map(Timestamp::from_micros),
+        successor_used,
+        family_expires_at: Timestamp::from_micros(family_expires_at),
+        family_ended_at: family_ended_at.map(Timestamp::from_micros),
+        // The rule tells the grant's own end apart; what else makes it fall is user or session.
+        user_live: stands || family_ended_at.is_some() || now.micros() >= family_expires_at,
+        session_live: true,
+    };
+    let decision = refresh_rotation::decide(
+        &stored,
+        refresh.client,
+        refresh.scope.as_ref(),
+        refresh.rotates,
+        refresh.grace,
+        now,
+    );
+    match decision {
+        RefreshDecision::Refuse(refusal) => Ok(Refreshed::Refused(refusal)),
+        RefreshDecision::Keep(scope) => Ok(Refreshed::Kept(Box::new(live), scope)),
+        RefreshDecision::Repeat(scope) => match token.sealed_successor {
+            Some(sealed) => Ok(Refreshed::Repeated(Box::new(live), scope, sealed)),
+            None => Err(Fault::broken("a spent refresh token has a successor but not its seal")),
+        },
+        RefreshDecision::Reused => {
+            end(act, token.grant_id, "refresh_token_reused", now).await?;
+            act.insert(refresh.reuse_event).await?;
+            Ok(Refreshed::Reused)
+        }
+        RefreshDecision::Rotate(scope) => {
+            let spend = Query::update()
+                .table(refresh_token::Entity)
+                .value(refresh_token::Column::SpentAt, now.micros())
+                .value(refresh_token::Column::SuccessorId, refresh.successor.id)
+                .value(refresh_token::Column::SealedSuccessor, refresh.sealed_successor)
+                .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
+                .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
+                .take();
+            if act.run(&spend).await? != 1 {
+                return Err(Fault::broken("a refresh token was spent although its row was locked"));
+            }
+            act.insert(refresh_token::Model {
+                id: refresh.successor.id,
+                token_hash: refresh.successor.token_hash.to_vec(),
+                grant_id: token.grant_id,
+                issued_at: now.micros(),
+                expires_at: refresh.successor.expires_at.micros(),
+                spent_at: None,
+                successor_id: None,
+                sealed_successor: None,
+            })
+            .await?;
+            Ok(Refreshed::Rotated(Box::new(live), scope))
+        }
+    }
+}

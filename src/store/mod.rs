@@ -1,0 +1,145 @@
+//! The only door to the databases: one file an aggregate, and an act is written once for SQLite and PostgreSQL.
+//!
+//! An act loads what a rule needs, calls the pure rule and writes what it decided, in one transaction. On PostgreSQL it
+//! locks the rows it decides from; on SQLite one writer thread runs it, many acts to a commit (see `sqlite.rs`).
+
+mod act;
+mod postgres;
+mod sqlite;
+
+pub mod audit;
+pub mod authorization;
+pub mod cleanup;
+pub mod client;
+pub mod directory;
+pub mod grant;
+pub mod replay;
+pub mod role;
+pub mod scope;
+pub mod session;
+pub mod setup;
+pub mod signing_key;
+pub mod user;
+
+use std::path::Path;
+
+use futures_util::future::BoxFuture;
+use uuid::Uuid;
+
+pub use act::{Act, Row};
+
+use crate::fault::Fault;
+use crate::settings::Synchronous;
+
+/// The organization to which everything belongs until there are more (the first migration makes it).
+pub const DEFAULT_ORGANIZATION: Uuid = Uuid::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
+
+/// Which database is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BackendKind {
+    /// A file.
+    Sqlite,
+    /// A server.
+    Postgres,
+}
+
+/// How to open the store.
+#[derive(Debug, Clone)]
+pub struct StoreOptions {
+    /// Connections for reading on SQLite, for everything on PostgreSQL.
+    pub max_connections: u32,
+    /// How long a write waits for another process, in seconds.
+    pub busy_timeout: u64,
+    /// SQLite's `synchronous`.
+    pub synchronous: Synchronous,
+}
+
+impl Default for StoreOptions {
+    fn default() -> Self {
+        Self { max_connections: 10, busy_timeout: 5, synchronous: Synchronous::Full }
+    }
+}
+
+/// The database.
+#[derive(Debug)]
+pub struct Store {
+    backend: Backend,
+}
+
+#[derive(Debug)]
+enum Backend {
+    Sqlite(sqlite::Database),
+    Postgres(postgres::Database),
+}
+
+impl Store {
+    /// Opens a SQLite file, which is made if it isn't there.
+    ///
+    /// # Errors
+    /// Where the file can't be opened.
+    pub fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Self, Fault> {
+        Ok(Self { backend: Backend::Sqlite(sqlite::Database::open(path, options)?) })
+    }
+
+    /// Opens a PostgreSQL database by its URL. The first connection is made by the first use.
+    ///
+    /// # Errors
+    /// Where the URL can't be read.
+    pub fn open_postgres(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
+        Ok(Self { backend: Backend::Postgres(postgres::Database::open(url, options)?) })
+    }
+
+    /// Which database this is.
+    pub const fn kind(&self) -> BackendKind {
+        match self.backend {
+            Backend::Sqlite(_) => BackendKind::Sqlite,
+            Backend::Postgres(_) => BackendKind::Postgres,
+        }
+    }
+
+    /// Brings the schema to the newest version. PostgreSQL does so under an advisory lock.
+    ///
+    /// # Errors
+    /// Where a change fails.
+    pub async fn migrate(&self) -> Result<(), Fault> {
+        match &self.backend {
+            Backend::Sqlite(database) => database.migrate().await,
+            Backend::Postgres(database) => database.migrate().await,
+        }
+    }
+
+    /// How many changes of the schema are missing.
+    ///
+    /// # Errors
+    /// Where the database can't be asked.
+    pub async fn pending_migrations(&self) -> Result<usize, Fault> {
+        match &self.backend {
+            Backend::Sqlite(database) => database.pending_migrations().await,
+            Backend::Postgres(database) => database.pending_migrations().await,
+        }
+    }
+
+    /// Runs an act in a transaction: committed if it gives `Ok`, undone if it gives a fault.
+    pub(crate) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    {
+        match &self.backend {
+            Backend::Sqlite(database) => database.act(act).await,
+            Backend::Postgres(database) => database.act(act).await,
+        }
+    }
+
+    /// Reads outside a transaction.
+    pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        T: Send,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
+    {
+        match &self.backend {
+            Backend::Sqlite(database) => database.read(read),
+            Backend::Postgres(database) => database.read(read).await,
+        }
+    }
+}

@@ -1,0 +1,30 @@
+//! Marks of what may be used once: the `jti` of an assertion (RFC 7523 §3 (7)).
+
+use keyward_entities::replay_mark;
+use keyward_protocol::Timestamp;
+use sea_orm::sea_query::{OnConflict, Query};
+
+use super::Store;
+use crate::fault::Fault;
+
+impl Store {
+    /// Sets the mark; `false` where it was set before. Of any number of callers with one mark, one gets `true`.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn use_once(&self, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let insert = Query::insert()
+                    .into_table(replay_mark::Entity)
+                    .columns([replay_mark::Column::Mark, replay_mark::Column::ExpiresAt])
+                    .values([mark.to_vec().into(), expires_at.micros().into()])
+                    .map_err(Fault::broken)?
+                    .on_conflict(OnConflict::column(replay_mark::Column::Mark).do_nothing().to_owned())
+                    .take();
+                Ok(act.run(&insert).await? == 1)
+            })
+        })
+        .await
+    }
+}

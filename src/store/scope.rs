@@ -1,0 +1,73 @@
+//! Scopes that an operator defines.
+
+use keyward_entities::{audit_event, scope};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+
+use super::{DEFAULT_ORGANIZATION, Store, directory};
+use crate::fault::Fault;
+
+impl Store {
+    /// Every scope, by name.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn list_scopes(&self) -> Result<Vec<scope::Model>, Fault> {
+        let select = scope::Entity::find()
+            .filter(scope::Column::OrganizationId.eq(DEFAULT_ORGANIZATION))
+            .order_by_asc(scope::Column::Name);
+        self.read(move |mut act| Box::pin(async move { act.all(select).await })).await
+    }
+
+    /// Adds scopes that aren't there; gives how many were added.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn add_scopes(&self, scopes: Vec<scope::Model>, event: Option<audit_event::Model>) -> Result<usize, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let mut added = 0;
+                for row in scopes {
+                    let known = scope::Entity::find()
+                        .filter(scope::Column::OrganizationId.eq(row.organization_id))
+                        .filter(scope::Column::Name.eq(&row.name));
+                    if !act.exists(known).await? {
+                        act.insert(row).await?;
+                        added += 1;
+                    }
+                }
+                if added > 0 {
+                    if let Some(event) = event {
+                        act.insert(event).await?;
+                    }
+                    directory::changed(&mut act).await?;
+                }
+                Ok(added)
+            })
+        })
+        .await
+    }
+
+    /// Deletes a scope; `false` where there is none of this name.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn delete_scope(&self, name: &str, event: audit_event::Model) -> Result<bool, Fault> {
+        let delete = Query::delete()
+            .from_table(scope::Entity)
+            .and_where(Expr::col(scope::Column::OrganizationId).eq(DEFAULT_ORGANIZATION))
+            .and_where(Expr::col(scope::Column::Name).eq(name))
+            .take();
+        self.act(move |mut act| {
+            Box::pin(async move {
+                if act.run(&delete).await? == 0 {
+                    return Ok(false);
+                }
+                act.insert(event).await?;
+                directory::changed(&mut act).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+}

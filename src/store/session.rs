@@ -1,0 +1,164 @@
+//! Sessions of people at this server.
+
+use keyward_entities::{audit_event, session, user};
+use keyward_protocol::Timestamp;
+use keyward_protocol::session::SessionTimes;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use uuid::Uuid;
+
+use super::{Act, Store};
+use crate::fault::Fault;
+
+/// What decides whether a row's session stands.
+pub fn times(row: &session::Model) -> SessionTimes {
+    SessionTimes {
+        last_seen_at: Timestamp::from_micros(row.last_seen_at),
+        expires_at: Timestamp::from_micros(row.expires_at),
+        ended_at: row.ended_at.map(Timestamp::from_micros),
+    }
+}
+
+impl Store {
+    /// The session of this cookie's hash, with its user.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_session(&self, session_hash: &[u8]) -> Result<Option<(session::Model, user::Model)>, Fault> {
+        let select = session::Entity::find().filter(session::Column::SessionHash.eq(session_hash));
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let Some(session) = act.one(select).await? else { return Ok(None) };
+                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(session.user_id))).await?;
+                Ok(user.map(|user| (session, user)))
+            })
+        })
+        .await
+    }
+
+    /// Starts a session and ends the one that the same browser had (a new id at every login). `false` where the user
+    /// was disabled or deleted, or the password changed since it was checked.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn start_session(
+        &self,
+        row: session::Model,
+        checked_password_hash: Option<String>,
+        replaces: Option<Uuid>,
+        event: audit_event::Model,
+    ) -> Result<bool, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(row.user_id))).await?;
+                let stands = user.is_some_and(|user| {
+                    user.disabled_at.is_none() && user.password_hash == checked_password_hash
+                });
+                if !stands {
+                    return Ok(false);
+                }
+                if let Some(replaced) = replaces {
+                    end(&mut act, replaced, "replaced", Timestamp::from_micros(row.created_at)).await?;
+                }
+                act.insert(row).await?;
+                act.insert(event).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Gives the session of the same user a new id and a new time of authentication (a rise of privilege): what hangs
+    /// on the session stays. `false` where it ended meanwhile or the user is no longer as checked.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn renew_session(
+        &self,
+        id: Uuid,
+        session_hash: [u8; 32],
+        checked_password_hash: Option<String>,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<bool, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let Some(row) = act.one(session::Entity::find().filter(session::Column::Id.eq(id))).await? else {
+                    return Ok(false);
+                };
+                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(row.user_id))).await?;
+                let stands = user.is_some_and(|user| {
+                    user.disabled_at.is_none() && user.password_hash == checked_password_hash
+                });
+                if !stands {
+                    return Ok(false);
+                }
+                let update = Query::update()
+                    .table(session::Entity)
+                    .value(session::Column::SessionHash, session_hash.to_vec())
+                    .value(session::Column::AuthTime, now.micros())
+                    .value(session::Column::LastSeenAt, now.micros())
+                    .and_where(Expr::col(session::Column::Id).eq(id))
+                    .and_where(Expr::col(session::Column::EndedAt).is_null())
+                    .take();
+                if act.run(&update).await? == 0 {
+                    return Ok(false);
+                }
+                act.insert(event).await?;
+                Ok(true)
+            })
+        })
+        .await
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn end_session(
+        &self,
+        id: Uuid,
+        why: &'static str,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                if end(&mut act, id, why, now).await? > 0 {
+                    act.insert(event).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Writes down that a session was used.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn touch_session(&self, id: Uuid, now: Timestamp) -> Result<(), Fault> {
+        self.act(move |mut act| Box::pin(async move { touch(&mut act, id, now).await })).await
+    }
+}
+
+pub(super) async fn touch(act: &mut Act<'_>, id: Uuid, now: Timestamp) -> Result<(), Fault> {
+    let update = Query::update()
+        .table(session::Entity)
+        .value(session::Column::LastSeenAt, now.micros())
+        .and_where(Expr::col(session::Column::Id).eq(id))
+        .and_where(Expr::col(session::Column::LastSeenAt).lt(now.micros()))
+        .take();
+    act.run(&update).await.map(drop)
+}
+
+async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Timestamp) -> Result<u64, Fault> {
+    let update = Query::update()
+        .table(session::Entity)
+        .value(session::Column::EndedAt, now.micros())
+        .value(session::Column::EndReason, why)
+        .and_where(Expr::col(session::Column::Id).eq(id))
+        .and_where(Expr::col(session::Column::EndedAt).is_null())
+        .take();
+    act.run(&update).await
+}

@@ -1,0 +1,87 @@
+//! Signing keys at rest: their private parts are sealed before they come here.
+
+use keyward_entities::{audit_event, signing_key};
+use keyward_protocol::Timestamp;
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use sea_orm::{EntityTrait, QueryOrder};
+
+use super::{Store, directory};
+use crate::fault::Fault;
+
+impl Store {
+    /// Every key, oldest first.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn signing_keys(&self) -> Result<Vec<signing_key::Model>, Fault> {
+        let select = signing_key::Entity::find().order_by_asc(signing_key::Column::Id);
+        self.read(move |mut act| Box::pin(async move { act.all(select).await })).await
+    }
+
+    /// Stores keys for algorithms that have no active one. What another node stored first stays: the caller reads anew.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn add_missing_signing_keys(
+        &self,
+        keys: Vec<(signing_key::Model, audit_event::Model)>,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                // Raising the version first locks its row: two nodes that start together take turns.
+                directory::changed(&mut act).await?;
+                let known = act.all(signing_key::Entity::find()).await?;
+                for (key, event) in keys {
+                    if !known.iter().any(|other| other.algorithm == key.algorithm && other.state == "active") {
+                        act.insert(key).await?;
+                        act.insert(event).await?;
+                    }
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+
+    /// Rotates: the new key is published as the next one of its algorithm, and the one that was next becomes active,
+    /// while the active one retires and stays published.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn rotate_signing_key(
+        &self,
+        fresh: signing_key::Model,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                directory::changed(&mut act).await?;
+                let known = act.all(signing_key::Entity::find()).await?;
+                let of_algorithm = |state: &str| {
+                    known.iter().find(|key| key.algorithm == fresh.algorithm && key.state == state)
+                };
+                let promoted = of_algorithm("next");
+                if let (Some(promoted), Some(active)) = (promoted, of_algorithm("active")) {
+                    let retire = Query::update()
+                        .table(signing_key::Entity)
+                        .value(signing_key::Column::State, "retired")
+                        .value(signing_key::Column::RetiredAt, now.micros())
+                        .and_where(Expr::col(signing_key::Column::Id).eq(active.id))
+                        .take();
+                    act.run(&retire).await?;
+                    let activate = Query::update()
+                        .table(signing_key::Entity)
+                        .value(signing_key::Column::State, "active")
+                        .value(signing_key::Column::ActivatedAt, now.micros())
+                        .and_where(Expr::col(signing_key::Column::Id).eq(promoted.id))
+                        .take();
+                    act.run(&activate).await?;
+                }
+                act.insert(fresh).await?;
+                act.insert(event).await
+            })
+        })
+        .await
+    }
+}

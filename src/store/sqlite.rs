@@ -1,0 +1,217 @@
+//! SQLite: one writer thread with group commit, and a few connections that read in place.
+//!
+//! The writer takes up to 256 waiting acts into one `BEGIN IMMEDIATE … COMMIT`, each in a savepoint of its own, and
+//! answers only after the commit: one wait for the disk serves them all. Reads run on the calling thread, for a point
+//! read takes a few microseconds and handing it to another thread takes ten times that.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use keyward_migration::{Migrator, MigratorTrait};
+use rusqlite::{Connection as Sqlite, OpenFlags};
+use sea_orm::{ConnectOptions, Database as SeaOrm, DatabaseConnection};
+use tokio::sync::{mpsc, oneshot};
+
+use super::act::Connection;
+use super::{Act, StoreOptions};
+use crate::fault::Fault;
+use crate::settings::Synchronous;
+
+/// Acts that share one commit at the most.
+const BATCH: usize = 256;
+/// Acts that may wait; more callers wait before they are queued.
+const QUEUE: usize = 1024;
+
+/// Runs inside the transaction and gives what answers the caller after the commit.
+/// Where no transaction could be begun, it gets the fault instead.
+type Job = Box<dyn FnOnce(Result<&mut Sqlite, &Fault>) -> Answer + Send>;
+type Answer = Box<dyn FnOnce(Result<(), &Fault>) + Send>;
+
+#[derive(Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+    writer: mpsc::Sender<Job>,
+    readers: Vec<Mutex<Option<Sqlite>>>,
+    next_reader: AtomicUsize,
+    busy_timeout: Duration,
+}
+
+impl Database {
+    pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Self, Fault> {
+        let busy_timeout = Duration::from_secs(options.busy_timeout);
+        let connection = open_writer(path, options, busy_timeout)?;
+        let (writer, jobs) = mpsc::channel(QUEUE);
+        std::thread::Builder::new()
+            .name("sqlite-writer".into())
+            .spawn(move || write(connection, jobs))
+            .map_err(Fault::broken)?;
+        let readers = (0..options.max_connections.clamp(1, 64)).map(|_| Mutex::new(None)).collect();
+        Ok(Self { path: path.to_owned(), writer, readers, next_reader: AtomicUsize::new(0), busy_timeout })
+    }
+
+    pub(super) async fn migrate(&self) -> Result<(), Fault> {
+        let connection = self.migration_connection().await?;
+        let result = Migrator::up(&connection, None).await;
+        connection.close().await?;
+        Ok(result?)
+    }
+
+    pub(super) async fn pending_migrations(&self) -> Result<usize, Fault> {
+        let connection = self.migration_connection().await?;
+        let pending = Migrator::get_pending_migrations(&connection).await;
+        connection.close().await?;
+        Ok(pending?.len())
+    }
+
+    async fn migration_connection(&self) -> Result<DatabaseConnection, Fault> {
+        let mut url = url::Url::parse("sqlite:///").map_err(Fault::broken)?;
+        let absolute = std::path::absolute(&self.path).map_err(Fault::broken)?;
+        url.set_path(&absolute.to_string_lossy());
+        url.set_query(Some("mode=rwc"));
+        let mut options = ConnectOptions::new(url.to_string());
+        options.max_connections(1).sqlx_logging(false);
+        Ok(SeaOrm::connect(options).await?)
+    }
+
+    pub(super) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    {
+        let (sender, receiver) = oneshot::channel();
+        let job: Job = Box::new(move |connection| {
+            let outcome = match connection {
+                Ok(connection) => in_savepoint(connection, act),
+                Err(fault) => Err(shared(fault)),
+            };
+            Box::new(move |committed| {
+                let answer = match committed {
+                    Ok(()) => outcome,
+                    Err(fault) => Err(shared(fault)),
+                };
+                // A caller that went away doesn't want the answer.
+                let _ = sender.send(answer);
+            })
+        });
+        self.writer.send(job).await.map_err(|_| Fault::broken("the database's writer has stopped"))?;
+        receiver.await.map_err(|_| Fault::broken("the database's writer has stopped"))?
+    }
+
+    pub(super) fn read<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+    {
+        let start = self.next_reader.fetch_add(1, Ordering::Relaxed);
+        let count = self.readers.len();
+        let free = (0..count)
+            .filter_map(|offset| self.readers.get((start + offset) % count))
+            .find_map(|reader| reader.try_lock().ok());
+        let mut slot = match free {
+            Some(slot) => slot,
+            None => self
+                .readers
+                .get(start % count)
+                .ok_or_else(|| Fault::broken("there are no readers"))?
+                .lock()
+                .unwrap_or_else(std::sync::PoisonError::into_inner),
+        };
+        let connection = match &mut *slot {
+            Some(connection) => connection,
+            empty => empty.insert(open_reader(&self.path, self.busy_timeout)?),
+        };
+        now_or_never(read(Act(Connection::Sqlite(connection))))
+    }
+}
+
+fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> Result<Sqlite, Fault> {
+    let connection = Sqlite::open(path)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(256);
+    connection.pragma_update(None, "journal_mode", "WAL")?;
+    let synchronous = match options.synchronous {
+        Synchronous::Full => "FULL",
+        Synchronous::Normal => "NORMAL",
+    };
+    connection.pragma_update(None, "synchronous", synchronous)?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -8192)?;
+    connection.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    Ok(connection)
+}
+
+fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Sqlite, Fault> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Sqlite::open_with_flags(path, flags)?;
+    connection.busy_timeout(busy_timeout)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    connection.pragma_update(None, "cache_size", -2048)?;
+    Ok(connection)
+}
+
+/// The writer thread: it ends when the store is dropped.
+fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>) {
+    while let Some(first) = jobs.blocking_recv() {
+        let mut answers = Vec::new();
+        if let Err(fault) = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from) {
+            tracing::error!(error = %fault, "the database refused a transaction");
+            first(Err(&fault))(Err(&fault));
+            continue;
+        }
+        answers.push(first(Ok(&mut connection)));
+        while answers.len() < BATCH
+            && let Ok(job) = jobs.try_recv()
+        {
+            answers.push(job(Ok(&mut connection)));
+        }
+        let committed = connection.execute_batch("COMMIT").map_err(Fault::from);
+        if let Err(fault) = &committed {
+            tracing::error!(error = %fault, acts = answers.len(), "the database refused a commit");
+            if !connection.is_autocommit()
+                && let Err(error) = connection.execute_batch("ROLLBACK")
+            {
+                tracing::error!(%error, "the database refused a rollback");
+            }
+        }
+        for answer in answers {
+            answer(committed.as_ref().map(|&()| ()));
+        }
+    }
+}
+
+/// A fault that several callers are told of.
+fn shared(fault: &Fault) -> Fault {
+    match fault {
+        Fault::Unavailable(why) => Fault::Unavailable(why.clone()),
+        Fault::Overloaded(why) => Fault::Overloaded(why),
+        Fault::Broken(why) => Fault::Broken(why.clone()),
+    }
+}
+
+/// Runs an act so that a fault undoes it and nothing else.
+fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> Result<T, Fault>
+where
+    F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+{
+    connection.prepare_cached("SAVEPOINT act")?.execute([])?;
+    let outcome = now_or_never(act(Act(Connection::Sqlite(connection))));
+    if outcome.is_err() {
+        connection.prepare_cached("ROLLBACK TO act")?.execute([])?;
+    }
+    connection.prepare_cached("RELEASE act")?.execute([])?;
+    outcome
+}
+
+/// An act on SQLite waits for nothing but the database, which answers in place: its future is ready at the first look.
+fn now_or_never<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(outcome) => outcome,
+        Poll::Pending => Err(Fault::broken("an act on SQLite waited for something other than the database")),
+    }
+}

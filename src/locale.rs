@@ -123,6 +123,11 @@ impl Locales {
         asked.or_else(|| self.accepted(accept_language?)).unwrap_or(&self.fallback).clone()
     }
 
+    /// The languages that there are, the default first.
+    pub fn languages(&self) -> Vec<&str> {
+        std::iter::once(&self.fallback).chain(self.others.iter()).map(Texts::language).collect()
+    }
+
     /// The default language, English.
     pub fn fallback(&self) -> Texts {
         self.fallback.clone()

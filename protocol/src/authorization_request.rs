@@ -56,7 +56,7 @@ pub fn answer_channel(parameters: &Parameters, client: &ClientMetadata) -> Resul
     // OAuth 2.0 Multiple Response Types §2.1: an error is sent by the mode that was asked for; an unknown mode can't be.
     let mode = ResponseMode::parse(parameters.get("response_mode")).unwrap_or_default();
     let state =
-        if parameters.is_repeated("state") { None } else { parameters.get("state").map(std::borrow::ToOwned::to_owned) };
+        if parameters.is_repeated("state") { None } else { parameters.get("state").map(ToOwned::to_owned) };
     Ok(AnswerChannel { redirect, mode, state })
 }
 
@@ -136,7 +136,7 @@ pub fn validate(
     };
     let bounded = |name: &'static str, most: usize, refusal: &'static str| match parameters.get(name) {
         Some(value) if value.len() > most => Err(Refusal::new(ErrorCode::InvalidRequest, refusal)),
-        value => Ok(value.map(std::borrow::ToOwned::to_owned)),
+        value => Ok(value.map(ToOwned::to_owned)),
     };
     Ok(AuthorizationRequest {
         redirect_uri_named: parameters.get("redirect_uri").is_some(),
@@ -170,6 +170,18 @@ pub fn resources(
         }
     }
     Ok(resources)
+}
+
+/// RFC 8707 §2.2: at the token endpoint, the resources of an access token lie within those of the grant.
+///
+/// # Errors
+/// `invalid_target`.
+pub fn narrow_resources(granted: &[String], asked: &[String]) -> Result<(), Refusal> {
+    if granted.is_empty() || asked.iter().all(|resource| granted.contains(resource)) {
+        Ok(())
+    } else {
+        Err(Refusal::new(ErrorCode::InvalidTarget, "The resource goes beyond what was granted."))
+    }
 }
 
 /// What is known of the person at the browser.

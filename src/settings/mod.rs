@@ -288,6 +288,12 @@ impl Settings {
         self.public_url.as_str()
     }
 
+    /// The public address of this path, such as `/token`.
+    #[must_use]
+    pub fn endpoint(&self, path: &str) -> String {
+        format!("{}{path}", self.public_url.as_str())
+    }
+
     /// The path of the public URL without a trailing slash; `""` when it has none.
     #[must_use]
     pub fn base_path(&self) -> &str {

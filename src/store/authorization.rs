@@ -1,6 +1,7 @@
 //! Authorization codes and consents: issuing and redeeming.
 
 use keyward_entities::{audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
@@ -24,6 +25,8 @@ pub struct Redemption {
     pub redirect_uri: Option<String>,
     /// `code_verifier`.
     pub verifier: Option<String>,
+    /// `resource`.
+    pub resources: Vec<String>,
     /// The refresh token to store, where the client gets one.
     pub refresh_token: Option<NewRefreshToken>,
     /// When the grant ends whatever happens.
@@ -268,6 +271,10 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
             return Ok(Redeemed::Replayed);
         }
         CodeDecision::Redeem => {}
+    }
+    let granted: Vec<String> = serde_json::from_str(&code.resources)?;
+    if let Err(refusal) = narrow_resources(&granted, &redemption.resources) {
+        return Ok(Redeemed::Refused(refusal));
     }
     let spend = Query::update()
         .table(authorization_code::Entity)

@@ -2,6 +2,7 @@
 
 use keyward_entities::{audit_event, authorization_code, client, consent, grant, refresh_token, session, user};
 use keyward_protocol::Timestamp;
+use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
@@ -23,6 +24,8 @@ pub struct Refresh {
     pub client: Uuid,
     /// `scope`.
     pub scope: Option<ScopeSet>,
+    /// `resource`.
+    pub resources: Vec<String>,
     /// Whether refresh tokens of this client rotate.
     pub rotates: bool,
     /// Seconds in which a retry is forgiven.
@@ -325,6 +328,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     let token: refresh_token::Model = row.record()?;
     let grant: grant::Model = row.record()?;
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
+    let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
     let (live, stands) = with_owner(grant, row, now)?;
     let successor_used = match token.successor_id {
@@ -354,6 +358,11 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
         refresh.grace,
         now,
     );
+    if !matches!(decision, RefreshDecision::Refuse(_) | RefreshDecision::Reused)
+        && let Err(refusal) = narrow_resources(&granted, &refresh.resources)
+    {
+        return Ok(Refreshed::Refused(refusal));
+    }
     match decision {
         RefreshDecision::Refuse(refusal) => Ok(Refreshed::Refused(refusal)),
         RefreshDecision::Keep(scope) => Ok(Refreshed::Kept(Box::new(live), scope)),

@@ -1,8 +1,10 @@
-//! Marks of what may be used once: the `jti` of an assertion (RFC 7523 §3 (7)).
+//! Marks with a lifetime: what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), and access tokens
+//! that were revoked one by one (RFC 7009).
 
 use keyward_entities::replay_mark;
 use keyward_protocol::Timestamp;
 use sea_orm::sea_query::{OnConflict, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::Store;
 use crate::fault::Fault;
@@ -26,5 +28,14 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Whether the mark is set.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn is_marked(&self, mark: [u8; 32]) -> Result<bool, Fault> {
+        let select = replay_mark::Entity::find().filter(replay_mark::Column::Mark.eq(mark.to_vec()));
+        self.read(move |mut act| Box::pin(async move { act.exists(select).await })).await
     }
 }

@@ -1,0 +1,7 @@
+//! People: their names, passwords and sessions.
+
+pub mod login_name;
+pub mod password;
+pub mod profile;
+pub mod setup_link;
+pub mod sign_in;

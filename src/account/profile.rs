@@ -1,0 +1,66 @@
+//! New users, and what tokens and userinfo say about a person.
+
+use keyward_entities::user;
+use keyward_protocol::claims::StandardClaims;
+use keyward_protocol::role::{RoleClaims, role_claims};
+use keyward_protocol::scope::ScopeSet;
+
+use crate::app::App;
+use crate::fault::Fault;
+use crate::store::DEFAULT_ORGANIZATION;
+use crate::store::authorization::LiveGrant;
+
+/// The row of a new user with this name and login key.
+///
+/// # Errors
+/// Where there is no chance to be had.
+pub fn new_user(
+    app: &App,
+    username: &str,
+    login_key: String,
+    mut claims: StandardClaims,
+    password_hash: Option<String>,
+) -> Result<user::Model, Fault> {
+    let now = app.clock.now();
+    claims.preferred_username.get_or_insert_with(|| username.trim().to_owned());
+    Ok(user::Model {
+        id: app.random.uuid_v7(now)?,
+        organization_id: DEFAULT_ORGANIZATION,
+        subject: app.random.name()?,
+        login_key,
+        username: username.trim().to_owned(),
+        claims: serde_json::to_string(&claims)?,
+        attributes: "{}".to_owned(),
+        password_changed_at: password_hash.is_some().then(|| now.micros()),
+        password_hash,
+        disabled_at: None,
+        created_at: now.micros(),
+        updated_at: now.micros(),
+    })
+}
+
+/// The role claims of a person's token for this scope and audience. Reads memberships only where a scope needs them.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn roles_for(app: &App, live: &LiveGrant, scope: &ScopeSet, audience: &[String]) -> Result<RoleClaims, Fault> {
+    let directory = app.directory.load();
+    let needed = scope.iter().any(|name| {
+        matches!(name, "roles" | "groups" | "permissions")
+            || directory.scopes.get(name).is_some_and(|scope| !scope.permissions.is_empty())
+    });
+    if !needed {
+        return Ok(RoleClaims::default());
+    }
+    let membership = app.store.membership(live.grant.user_id).await?;
+    let audience_clients: Vec<_> =
+        audience.iter().filter_map(|audience| directory.audiences.get(audience).copied()).collect();
+    Ok(role_claims(
+        &directory.roles,
+        &membership.roles.into_iter().collect(),
+        &membership.groups,
+        scope,
+        &audience_clients,
+        |name| directory.scopes.get(name).map_or(&[][..], |scope| &scope.permissions),
+    ))
+}

@@ -1,0 +1,114 @@
+//! Signing in by password, and the session that follows.
+
+use keyward_entities::{session, user};
+use secrecy::SecretString;
+
+use super::login_name::login_key;
+use super::password::PasswordCheck;
+use crate::app::App;
+use crate::audit::{AuditEvent, AuditKind, AuditOrigin, AuditOutcome};
+use crate::fault::Fault;
+
+/// What a password alone says about the strength of an authentication (protocol decision 9).
+pub const ACR_ONE_FACTOR: &str = "urn:keyward:acr:1";
+/// RFC 8176.
+const AMR_PASSWORD: &str = "[\"pwd\"]";
+
+/// The session that the browser has, with its user.
+pub type Current = (session::Model, user::Model);
+
+/// A session that was just started.
+#[derive(Debug)]
+pub struct Started {
+    /// The cookie's value.
+    pub cookie: String,
+    /// Seconds until the session ends whatever happens.
+    pub lifetime: u64,
+}
+
+/// What a sign-in comes with.
+#[derive(Debug)]
+pub struct Attempt<'a> {
+    /// The name as it was typed.
+    pub username: &'a str,
+    /// The password as it was typed.
+    pub password: SecretString,
+    /// For the list of sessions.
+    pub user_agent: &'a str,
+    /// Where it came from.
+    pub origin: &'a AuditOrigin,
+    /// The session that the browser had.
+    pub current: Option<&'a Current>,
+}
+
+/// Checks name and password and starts a session. `None` where they are wrong, whatever is wrong with them: an unknown
+/// user, a wrong password and a disabled account take the same hash and the same reads (requirement AC-4).
+///
+/// # Errors
+/// Where the database fails or too many wait.
+pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>, Fault> {
+    let key = login_key(attempt.username).unwrap_or_default();
+    let found = app.store.find_user_by_login_key(&key).await?;
+    let too_long = attempt.password_bytes() > app.settings.passwords.max_bytes;
+    let stored = found.as_ref().and_then(|user| user.password_hash.clone());
+    let password = if too_long { SecretString::from("") } else { attempt.password.clone() };
+    let checked = app.passwords.check(password, stored.clone(), app.random.bytes()?).await?;
+    let right = match checked {
+        PasswordCheck::Right { rehashed } if !too_long => Some(rehashed),
+        PasswordCheck::Right { .. } | PasswordCheck::Wrong => None,
+    };
+    let (Some(user), Some(rehashed)) = (found.filter(|user| user.disabled_at.is_none()), right) else {
+        let event = AuditEvent::new(AuditKind::SignIn, AuditOutcome::Failure, "anonymous", attempt.origin)
+            .detail("login_key", key);
+        app.audit_later(event).await?;
+        return Ok(None);
+    };
+    let checked_hash = match (rehashed, stored) {
+        (Some(fresh), Some(checked)) => {
+            app.store.rehash_password(user.id, checked, fresh.clone()).await?;
+            Some(fresh)
+        }
+        (_, stored) => stored,
+    };
+    let now = app.clock.now();
+    let cookie = app.random.secret()?;
+    let session_hash = app.secrets.session_hash.hash(cookie.as_bytes());
+    let event =
+        AuditEvent::new(AuditKind::SignIn, AuditOutcome::Success, format!("user:{}", user.subject), attempt.origin)
+            .subject(user.subject.clone());
+    let event = app.audit_record(event)?;
+    let lifetime = app.settings.sessions.absolute_timeout.as_secs();
+    // A person who authenticates again keeps the session and gets a new id; anybody else gets a new session.
+    if let Some((current, _)) = attempt.current.filter(|(_, owner)| owner.id == user.id) {
+        let renewed =
+            app.store.renew_session(current.id, session_hash, checked_hash.clone(), now, event.clone()).await?;
+        if renewed {
+            return Ok(Some(Started { cookie, lifetime }));
+        }
+    }
+    let row = session::Model {
+        id: app.random.uuid_v7(now)?,
+        session_hash: session_hash.to_vec(),
+        public_id: app.random.name()?,
+        user_id: user.id,
+        auth_time: now.micros(),
+        acr: ACR_ONE_FACTOR.to_owned(),
+        amr: AMR_PASSWORD.to_owned(),
+        created_at: now.micros(),
+        last_seen_at: now.micros(),
+        expires_at: now.plus_seconds(lifetime).micros(),
+        ended_at: None,
+        end_reason: None,
+        user_agent: attempt.user_agent.chars().take(300).collect(),
+        address: attempt.origin.address.clone().unwrap_or_default(),
+    };
+    let replaces = attempt.current.map(|(session, _)| session.id);
+    let started = app.store.start_session(row, checked_hash, replaces, event).await?;
+    Ok(started.then_some(Started { cookie, lifetime }))
+}
+
+impl Attempt<'_> {
+    fn password_bytes(&self) -> usize {
+        secrecy::ExposeSecret::expose_secret(&self.password).len()
+    }
+}

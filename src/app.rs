@@ -1,0 +1,392 @@
+//! The parts of a running server, wired here and nowhere else.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use aws_lc_rs::digest;
+use keyward_entities::{audit_event, scope, signing_key};
+use keyward_guard::{AccessToken, KeySet, Verifier};
+use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
+use keyward_protocol::Timestamp;
+use moka::sync::Cache;
+use zeroize::Zeroizing;
+
+use crate::account::password::PasswordPool;
+use crate::audit::{AuditEvent, AuditKind, AuditQueue};
+use crate::clock::Clock;
+use crate::endpoint::provider_metadata;
+use crate::fault::Fault;
+use crate::locale::Locales;
+use crate::random::Random;
+use crate::secret::{self, Secrets};
+use crate::settings::{DatabaseBackend, Settings};
+use crate::store::client::RegisteredClient;
+use crate::store::directory::Directory;
+use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
+
+/// Clients kept in memory.
+const CACHED_CLIENTS: u64 = 10_000;
+/// Tokens whose signature was checked, kept in memory.
+const CACHED_TOKENS: u64 = 20_000;
+/// How often a node asks whether another changed clients, scopes, roles or keys, in milliseconds.
+const POLL_MILLIS: u64 = 250;
+
+/// Scopes that every installation has; the pages have their texts.
+pub const BUILT_IN_SCOPES: [&str; 9] =
+    ["openid", "profile", "email", "phone", "address", "offline_access", "roles", "groups", "permissions"];
+
+/// A running server.
+#[derive(Debug)]
+pub struct App {
+    /// What the operator set.
+    pub settings: Settings,
+    /// The database.
+    pub store: Arc<Store>,
+    /// Time.
+    pub clock: Clock,
+    /// Chance.
+    pub random: Random,
+    /// The keys derived from the master key.
+    pub secrets: Secrets,
+    /// The signing keys.
+    pub key_ring: ArcSwap<KeyRing>,
+    /// The same keys as `keyward-guard` sees them.
+    pub guard_keys: ArcSwapOption<KeySet>,
+    /// Checks our own access tokens.
+    pub verifier: Verifier,
+    /// The algorithm of access tokens unless a client has another.
+    pub access_token_algorithm: Algorithm,
+    /// Roles, scopes and audiences.
+    pub directory: ArcSwap<Directory>,
+    /// Clients, by identifier.
+    clients: Cache<String, Arc<RegisteredClient>>,
+    /// Access tokens whose signature and claims were found right, by their SHA-256.
+    verified: Cache<[u8; 32], AccessToken>,
+    /// Hashes passwords.
+    pub passwords: PasswordPool,
+    /// Takes events that have no transaction.
+    audit: AuditQueue,
+    /// The texts of pages.
+    pub locales: Locales,
+    /// The discovery document.
+    pub provider_metadata: ArcSwap<Vec<u8>>,
+    /// Its entity tag.
+    pub provider_metadata_etag: ArcSwap<String>,
+    seen_version: AtomicI64,
+}
+
+/// Opens the database that the settings name, and brings its schema up to date where the settings allow.
+///
+/// # Errors
+/// Where it can't be opened, or its schema is older than this program and may not be changed.
+pub async fn open_store(settings: &Settings) -> Result<Store, Fault> {
+    let options = StoreOptions {
+        max_connections: settings.database.max_connections,
+        busy_timeout: settings.database.busy_timeout.as_secs(),
+        synchronous: settings.database.synchronous,
+    };
+    let store = match settings.database_backend() {
+        DatabaseBackend::Sqlite { path } => {
+            if let Some(folder) = path.parent() {
+                std::fs::create_dir_all(folder)
+                    .map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))?;
+            }
+            Store::open_sqlite(&path, &options)
+                .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))?
+        }
+        DatabaseBackend::Postgres { url } => {
+            Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options)?
+        }
+    };
+    let pending = store.pending_migrations().await?;
+    if pending > 0 {
+        if !settings.database.migrate_at_start {
+            return Err(Fault::broken(format_args!(
+                "the database's schema is {pending} changes behind this program; run `keyward migrate`"
+            )));
+        }
+        store.migrate().await?;
+    }
+    Ok(store)
+}
+
+impl App {
+    /// Wires the parts: opens the database, reads or makes the keys, loads what is kept in memory.
+    ///
+    /// # Errors
+    /// A message for the operator.
+    pub async fn start(settings: Settings, clock: Clock) -> Result<Arc<Self>, Fault> {
+        let random = Random::system();
+        let store = Arc::new(open_store(&settings).await?);
+        let secrets = Secrets::derive(&secret::master_key(&settings)?)?;
+        // A database sealed under another master key must not be written to with this one.
+        let fingerprint = store.keep_fact("master_key_fingerprint", secrets.fingerprint.clone()).await?;
+        if fingerprint != secrets.fingerprint {
+            return Err(Fault::broken(
+                "the database was sealed under another master key: put back the master key file that belongs to it",
+            ));
+        }
+        let access_token_algorithm: Algorithm =
+            settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
+        let passwords = PasswordPool::start(&settings.passwords, random.bytes()?)?;
+        let (audit, _) = AuditQueue::start(Arc::clone(&store), settings.audit.queue);
+        let leeway = 0;
+        let verifier = Verifier::new(settings.issuer()).any_audience().leeway(leeway);
+        let app = Self {
+            store,
+            clock,
+            random,
+            secrets,
+            key_ring: ArcSwap::from_pointee(KeyRing::new(Vec::<(SigningKey, KeyState)>::new()).map_err(Fault::broken)?),
+            guard_keys: ArcSwapOption::empty(),
+            verifier,
+            access_token_algorithm,
+            directory: ArcSwap::default(),
+            clients: Cache::new(CACHED_CLIENTS),
+            verified: Cache::new(CACHED_TOKENS),
+            passwords,
+            audit,
+            locales: Locales::load(),
+            provider_metadata: ArcSwap::default(),
+            provider_metadata_etag: ArcSwap::default(),
+            seen_version: AtomicI64::new(-1),
+            settings,
+        };
+        app.add_missing_keys().await?;
+        app.add_built_in_scopes().await?;
+        app.reload().await?;
+        Ok(Arc::new(app))
+    }
+
+    /// Starts what runs beside the requests; it ends with the runtime.
+    pub fn start_background(self: &Arc<Self>) {
+        tokio::spawn(Arc::clone(self).follow_changes());
+        tokio::spawn(Arc::clone(self).clean_up());
+    }
+
+    /// Reads anew what is kept in memory, if anybody changed it.
+    ///
+    /// # Errors
+    /// Where the database fails: then everything stays as it was.
+    pub async fn reload_if_changed(&self) -> Result<(), Fault> {
+        if self.store.directory_version().await? == self.seen_version.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        self.reload().await
+    }
+
+    /// Reads anew what is kept in memory.
+    ///
+    /// # Errors
+    /// As [`App::reload_if_changed`].
+    pub async fn reload(&self) -> Result<(), Fault> {
+        // The version first: a change that comes while the rest is read is seen by the next look.
+        let version = self.store.directory_version().await?;
+        let directory = self.store.directory().await?;
+        let ring = self.load_key_ring().await?;
+        let guard_keys = KeySet::from_jwks_json(ring.jwks_json()).map_err(Fault::broken)?;
+        self.directory.store(Arc::new(directory));
+        self.key_ring.store(Arc::new(ring));
+        self.guard_keys.store(Some(Arc::new(guard_keys)));
+        let document = provider_metadata::document(self)?;
+        self.provider_metadata_etag.store(Arc::new(provider_metadata::etag(&document)));
+        self.provider_metadata.store(Arc::new(document));
+        self.clients.invalidate_all();
+        self.verified.invalidate_all();
+        self.seen_version.store(version, Ordering::Release);
+        Ok(())
+    }
+
+    async fn follow_changes(self: Arc<Self>) {
+        let mut away = false;
+        loop {
+            self.clock.sleep_millis(POLL_MILLIS).await;
+            match self.reload_if_changed().await {
+                Ok(()) if away => {
+                    away = false;
+                    tracing::info!("the database is back");
+                }
+                Ok(()) => {}
+                Err(fault) => {
+                    if !away {
+                        tracing::error!(error = %fault, "the database can't be asked for changes");
+                    }
+                    away = true;
+                    // What can't be checked for changes isn't used: requests read through.
+                    self.clients.invalidate_all();
+                }
+            }
+        }
+    }
+
+    async fn clean_up(self: Arc<Self>) {
+        let interval = self.settings.cleanup.interval.as_secs();
+        loop {
+            self.clock.sleep_until(self.clock.now().plus_seconds(interval)).await;
+            loop {
+                match self.store.remove_expired(self.settings.cleanup.batch.into(), self.clock.now()).await {
+                    Ok(0) => break,
+                    Ok(rows) => tracing::debug!(rows, "expired rows were removed"),
+                    Err(fault) => {
+                        tracing::warn!(error = %fault, "expired rows could not be removed");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn add_missing_keys(&self) -> Result<(), Fault> {
+        let known = self.store.signing_keys().await?;
+        let mut missing = Vec::new();
+        for name in &self.settings.keys.algorithms {
+            let algorithm: Algorithm = name.parse().map_err(Fault::broken)?;
+            if !known.iter().any(|key| key.algorithm == algorithm.as_str() && key.state == "active") {
+                missing.push(self.new_signing_key(algorithm, KeyState::Active).await?);
+            }
+        }
+        if missing.is_empty() { Ok(()) } else { self.store.add_missing_signing_keys(missing).await }
+    }
+
+    /// A new key, sealed, with its event.
+    ///
+    /// # Errors
+    /// Where the key can't be made.
+    pub async fn new_signing_key(
+        &self,
+        algorithm: Algorithm,
+        state: KeyState,
+    ) -> Result<(signing_key::Model, audit_event::Model), Fault> {
+        // An RSA key takes long to find.
+        let (key, private) = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm))
+            .await
+            .map_err(Fault::broken)??;
+        let now = self.clock.now();
+        let sealed = self
+            .secrets
+            .signing_key_sealing
+            .seal(self.random.bytes()?, key.kid().as_bytes(), &private)
+            .map_err(Fault::broken)?;
+        let event = AuditEvent::by_cli(AuditKind::KeyGenerated)
+            .detail("kid", key.kid())
+            .detail("algorithm", algorithm.as_str());
+        let row = signing_key::Model {
+            id: self.random.uuid_v7(now)?,
+            kid: key.kid().to_owned(),
+            algorithm: algorithm.as_str().to_owned(),
+            state: state.as_str().to_owned(),
+            sealed_private: sealed,
+            created_at: now.micros(),
+            activated_at: (state == KeyState::Active).then(|| now.micros()),
+            retired_at: None,
+        };
+        Ok((row, self.audit_record(event)?))
+    }
+
+    async fn load_key_ring(&self) -> Result<KeyRing, Fault> {
+        let mut keys = Vec::new();
+        for row in self.store.signing_keys().await? {
+            let state: KeyState = row.state.parse().map_err(Fault::broken)?;
+            let algorithm: Algorithm = row.algorithm.parse().map_err(Fault::broken)?;
+            let private = self
+                .secrets
+                .signing_key_sealing
+                .open(row.kid.as_bytes(), &row.sealed_private)
+                .map(Zeroizing::new)
+                .map_err(|_| Fault::broken(format_args!("the signing key {} can't be opened", row.kid)))?;
+            keys.push((SigningKey::from_pkcs8(&row.kid, algorithm, &private)?, state));
+        }
+        KeyRing::new(keys).map_err(Fault::broken)
+    }
+
+    async fn add_built_in_scopes(&self) -> Result<(), Fault> {
+        let now = self.clock.now();
+        let scopes = BUILT_IN_SCOPES
+            .iter()
+            .map(|&name| {
+                Ok(scope::Model {
+                    id: self.random.uuid_v7(now)?,
+                    organization_id: DEFAULT_ORGANIZATION,
+                    name: name.to_owned(),
+                    title: String::new(),
+                    description: String::new(),
+                    permissions: "[]".to_owned(),
+                    created_at: now.micros(),
+                })
+            })
+            .collect::<Result<Vec<_>, Fault>>()?;
+        let known: Vec<String> = self.store.list_scopes().await?.into_iter().map(|scope| scope.name).collect();
+        let missing: Vec<_> = scopes.into_iter().filter(|scope| !known.contains(&scope.name)).collect();
+        if !missing.is_empty() {
+            self.store.add_scopes(missing, None).await?;
+        }
+        Ok(())
+    }
+
+    /// The client of this identifier, if it isn't disabled.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn client(&self, client_id: &str) -> Result<Option<Arc<RegisteredClient>>, Fault> {
+        if let Some(client) = self.clients.get(client_id) {
+            return Ok(Some(client));
+        }
+        if client_id.len() > 255 {
+            return Ok(None);
+        }
+        let version = self.seen_version.load(Ordering::Acquire);
+        let Some(client) = self.store.find_client(client_id).await? else { return Ok(None) };
+        if client.disabled_at.is_some() {
+            return Ok(None);
+        }
+        let client = Arc::new(client);
+        self.clients.insert(client_id.to_owned(), Arc::clone(&client));
+        // A change that came while the row was read has emptied the cache before this was put in: take it out again.
+        if self.seen_version.load(Ordering::Acquire) != version {
+            self.clients.invalidate(client_id);
+        }
+        Ok(Some(client))
+    }
+
+    /// Checks one of our own access tokens: signature and claims, not liveness. A token seen before costs a hash.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn verify_access_token(&self, token: &str) -> Result<AccessToken, keyward_guard::TokenRefusal> {
+        let now = u64::try_from(self.clock.now().seconds()).unwrap_or_default();
+        let mut key = [0; 32];
+        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        if let Some(known) = self.verified.get(&key) {
+            return if now < known.exp { Ok(known) } else { Err(keyward_guard::TokenRefusal::Expired) };
+        }
+        let keys = self.guard_keys.load();
+        let keys = keys.as_deref().ok_or(keyward_guard::TokenRefusal::UnknownKey)?;
+        let verified = self.verifier.verify(keys, token, now)?;
+        self.verified.insert(key, verified.clone());
+        Ok(verified)
+    }
+
+    /// Gives an event its id and time, for an act's own transaction.
+    ///
+    /// # Errors
+    /// Where there is no chance to be had.
+    pub fn audit_record(&self, event: AuditEvent) -> Result<audit_event::Model, Fault> {
+        let now = self.clock.now();
+        Ok(event.record(self.random.uuid_v7(now)?, now))
+    }
+
+    /// Puts an event into the queue.
+    ///
+    /// # Errors
+    /// Where there is no chance to be had.
+    pub async fn audit_later(&self, event: AuditEvent) -> Result<(), Fault> {
+        self.audit.push(self.audit_record(event)?).await;
+        Ok(())
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}

@@ -1,0 +1,292 @@
+//! The authorization endpoint (RFC 6749 §3.1, OpenID Connect Core §3.1.2): the code flow, and what it shows on the way.
+//!
+//! A request fails before its redirect is proven, by a page, or after it, by an answer to the client; nothing can mix
+//! these up, for only a `ProvenRedirect` carries an answer. Left out: PAR, request objects, JARM.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use http::{Method, StatusCode};
+use keyward_entities::authorization_code;
+use keyward_keys::TokenType;
+use keyward_protocol::authorization_request::{self, AnswerChannel, AuthorizationRequest, Progress, SignedIn, Step};
+use keyward_protocol::parameters::Parameters;
+use keyward_protocol::response_mode::ResponseMode;
+use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::session::worth_touching;
+use keyward_protocol::{ErrorCode, Refusal, Timestamp};
+
+use super::pending::{MOST_BYTES, Pending, PendingKind};
+use crate::account::sign_in::Current;
+use crate::app::App;
+use crate::assets;
+use crate::audit::AuditEvent;
+use crate::fault::Fault;
+use crate::http::page::{self, PageFailure, PageWay};
+use crate::http::{Incoming, session_cookie};
+use crate::page::view::{ErrorKind, FormPostPage, LoginNotice};
+use crate::page::{consent, login, select_account};
+use crate::store::authorization::Issue;
+use crate::store::client::RegisteredClient;
+use crate::store::session::times;
+
+/// `/authorize` by GET and POST.
+pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    let outcome = respond(&app, &incoming).await;
+    page::answer(&app, &incoming, outcome)
+}
+
+async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
+    let now = app.clock.now();
+    if incoming.method == Method::POST {
+        // OpenID Connect Core §3.1.2.1: POST is served too. Protocol decision 5: a POST from another site brings no Lax
+        // cookies, so it goes on by GET; the parameters travel sealed, for they were kept out of the address on purpose.
+        let form = incoming.form().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
+        refuse_long(&incoming.body)?;
+        let text = String::from_utf8(incoming.body.to_vec()).map_err(Fault::broken)?;
+        drop(form);
+        let pending = Pending::new(text, now);
+        return Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?);
+    }
+    let parameters = incoming.query().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
+    let pending = match parameters.get("resume") {
+        Some(sealed) => Pending::open(app, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?,
+        None => {
+            let query = incoming.uri.query().unwrap_or_default();
+            refuse_long(query.as_bytes())?;
+            Pending::new(query.to_owned(), now)
+        }
+    };
+    let case = Case::open(app, pending).await?;
+    let current = session_cookie::current(app, incoming).await?;
+    case.proceed(incoming, current.as_ref()).await
+}
+
+fn refuse_long(parameters: &[u8]) -> Result<(), PageFailure> {
+    if parameters.len() > MOST_BYTES {
+        let refusal = Refusal::new(ErrorCode::InvalidRequest, "The request is longer than 8192 bytes.");
+        return Err(PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)));
+    }
+    Ok(())
+}
+
+/// A request whose client and redirect are proven.
+pub struct Case<'a> {
+    app: &'a App,
+    /// The request as it travels.
+    pub pending: Pending,
+    /// Its parameters.
+    pub parameters: Parameters,
+    /// The client.
+    pub client: Arc<RegisteredClient>,
+    /// Where the answer goes.
+    pub channel: AnswerChannel,
+    /// What the rules say of the rest.
+    request: Result<AuthorizationRequest, Refusal>,
+}
+
+impl<'a> Case<'a> {
+    /// Proves client and redirect.
+    ///
+    /// # Errors
+    /// A page, and never a redirect.
+    pub async fn open(app: &'a App, pending: Pending) -> Result<Case<'a>, PageFailure> {
+        let explain = |kind| move |refusal: Refusal| PageFailure::Explained(kind, Some(refusal));
+        let parameters = Parameters::parse(&pending.parameters).map_err(explain(ErrorKind::BadRequest))?;
+        let client_id = authorization_request::client_id(&parameters).map_err(explain(ErrorKind::BadRequest))?;
+        let client = app.client(client_id).await?.ok_or_else(|| {
+            let refusal = Refusal::new(ErrorCode::InvalidRequest, "The client is unknown.");
+            PageFailure::Explained(ErrorKind::UnknownClient, Some(refusal))
+        })?;
+        let channel = authorization_request::answer_channel(&parameters, &client.metadata)
+            .map_err(explain(ErrorKind::RedirectUri))?;
+        let directory = app.directory.load();
+        let request = authorization_request::validate(
+            &parameters,
+            &client.metadata,
+            |scope| directory.scopes.contains_key(scope),
+            |resource| directory.audiences.contains_key(resource),
+        );
+        Ok(Self { app, pending, parameters, client, channel, request })
+    }
+
+    /// The languages that the request prefers (OpenID Connect Core §3.1.2.1).
+    pub fn ui_locales(&self) -> Vec<String> {
+        let text = self.parameters.get("ui_locales").unwrap_or_default();
+        text.split(' ').filter(|tag| !tag.is_empty()).take(20).map(str::to_owned).collect()
+    }
+
+    /// The name that the request suggests for the login form.
+    pub fn login_hint(&self) -> &str {
+        self.request.as_ref().ok().and_then(|request| request.login_hint.as_deref()).unwrap_or_default()
+    }
+
+    /// Decides what comes next and answers so.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn proceed(mut self, incoming: &Incoming, current: Option<&Current>) -> Result<Response, PageFailure> {
+        match self.step(current).await? {
+            Step::Refuse(refusal) => self.refuse(incoming, refusal),
+            Step::Login => {
+                let notice = (current.is_some() && self.pending.login_shown_at.is_none())
+                    .then_some(LoginNotice::Reauthenticate);
+                self.pending.login_shown_at.get_or_insert(self.app.clock.now());
+                let username = match current {
+                    Some((_, user)) if self.login_hint().is_empty() => user.username.clone(),
+                    _ => self.login_hint().to_owned(),
+                };
+                login::show(self.app, incoming, Some(&self), &username, notice)
+            }
+            Step::SelectAccount => match current {
+                Some(current) => select_account::show(self.app, incoming, &self, current),
+                None => Err(Fault::broken("an account is to be confirmed and nobody is signed in").into()),
+            },
+            Step::Consent => match (current, &self.request) {
+                (Some(current), Ok(request)) => {
+                    let scope = request.scope.clone();
+                    self.pending.consent_shown = Some((current.0.public_id.clone(), scope.to_string()));
+                    consent::show(self.app, incoming, &self, current, &scope)
+                }
+                _ => Err(Fault::broken("consent is asked of nobody").into()),
+            },
+            Step::Issue(scope) => match current {
+                Some(current) => self.issue(incoming, current, scope, None).await,
+                None => Err(Fault::broken("a code is issued to nobody").into()),
+            },
+        }
+    }
+
+    /// What the rules say is next for this person.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn step(&self, current: Option<&Current>) -> Result<Step, Fault> {
+        let request = match &self.request {
+            Ok(request) => request,
+            Err(refusal) => return Ok(Step::Refuse(*refusal)),
+        };
+        let hinted = match &request.id_token_hint {
+            None => None,
+            // OpenID Connect Core §3.1.2.1: an ID token that we issued; its exp doesn't matter.
+            Some(hint) => match self.app.key_ring.load().verify_own(hint, TokenType::IdToken) {
+                Ok(claims) => Some(claims.get("sub").and_then(|sub| sub.as_str()).unwrap_or_default().to_owned()),
+                Err(_) => {
+                    return Ok(Step::Refuse(Refusal::new(
+                        ErrorCode::InvalidRequest,
+                        "The id_token_hint is not an ID token of this server.",
+                    )));
+                }
+            },
+        };
+        let signed_in = current.map(|(session, user)| SignedIn {
+            auth_time: Timestamp::from_micros(session.auth_time),
+            is_hinted: hinted.map(|subject| subject == user.subject),
+        });
+        let consented = match current {
+            Some((_, user)) if !self.client.metadata.first_party || request.prompt.consent => {
+                self.app.store.find_consent(user.id, self.client.id).await?
+            }
+            _ => None,
+        };
+        let progress =
+            Progress { login_shown_at: self.pending.login_shown_at, account_chosen: self.pending.account_chosen };
+        Ok(authorization_request::next_step(
+            request,
+            &self.client.metadata,
+            &self.channel.redirect,
+            signed_in,
+            consented.as_ref(),
+            progress,
+            self.app.clock.now(),
+        ))
+    }
+
+    /// Issues a code and answers with it; puts the consent on record where the person just gave it.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn issue(
+        &self,
+        incoming: &Incoming,
+        current: &Current,
+        scope: ScopeSet,
+        consent_event: Option<AuditEvent>,
+    ) -> Result<Response, PageFailure> {
+        let (app, (session, user)) = (self.app, current);
+        let request = match &self.request {
+            Ok(request) => request,
+            Err(refusal) => return self.refuse(incoming, *refusal),
+        };
+        let now = app.clock.now();
+        let secret = app.random.secret()?;
+        let needs_consent = !self.client.metadata.first_party || consent_event.is_some();
+        let code = authorization_code::Model {
+            id: app.random.uuid_v7(now)?,
+            code_hash: app.secrets.token_hash.hash(secret.as_bytes()).to_vec(),
+            client: self.client.id,
+            user_id: user.id,
+            session_id: session.id,
+            grant_id: app.random.uuid_v4()?,
+            redirect_uri: self.channel.redirect.as_str().to_owned(),
+            redirect_uri_named: request.redirect_uri_named,
+            challenge: request.challenge.as_ref().map(|challenge| challenge.octets().to_vec()),
+            scope: scope.to_string(),
+            resources: serde_json::to_string(&request.resources).map_err(Fault::from)?,
+            nonce: request.nonce.clone(),
+            auth_time: session.auth_time,
+            acr: session.acr.clone(),
+            amr: session.amr.clone(),
+            needs_consent,
+            issued_at: now.micros(),
+            expires_at: now.plus_seconds(app.settings.tokens.authorization_code_lifetime.as_secs()).micros(),
+            spent_at: None,
+        };
+        let consent = match consent_event {
+            Some(event) => Some((app.random.uuid_v7(now)?, scope, app.audit_record(event)?)),
+            None => None,
+        };
+        let interval = app.settings.sessions.touch_interval.as_secs();
+        let touch_session = worth_touching(&times(session), interval, now);
+        if !app.store.issue_code(Issue { code, consent, touch_session }).await? {
+            // The session ended while the person was deciding: the login page comes next.
+            return Ok(page::see_other(&self.pending.resume_address(app, PendingKind::Authorization)?)?);
+        }
+        self.send(incoming, &[("code", &secret)])
+    }
+
+    /// Answers with an error (RFC 6749 §4.1.2.1).
+    ///
+    /// # Errors
+    /// Where the page can't be made.
+    pub fn refuse(&self, incoming: &Incoming, refusal: Refusal) -> Result<Response, PageFailure> {
+        tracing::debug!(client.id = %self.client.client_id, error = refusal.code.as_str(), "authorization refused");
+        self.send(incoming, &[("error", refusal.code.as_str()), ("error_description", refusal.description)])
+    }
+
+    /// Sends an answer to the client, with `state` and `iss` (RFC 9207).
+    fn send(&self, incoming: &Incoming, answer: &[(&str, &str)]) -> Result<Response, PageFailure> {
+        let mut fields: Vec<(&str, &str)> = answer.to_vec();
+        if let Some(state) = &self.channel.state {
+            fields.push(("state", state));
+        }
+        fields.push(("iss", self.app.settings.issuer()));
+        let uri = self.channel.redirect.as_str();
+        let encoded = || form_urlencoded::Serializer::new(String::new()).extend_pairs(&fields).finish();
+        match self.channel.mode {
+            ResponseMode::Query => {
+                let separator = if uri.contains('?') { '&' } else { '?' };
+                Ok(page::see_other(&format!("{uri}{separator}{}", encoded()))?)
+            }
+            ResponseMode::Fragment => Ok(page::see_other(&format!("{uri}#{}", encoded()))?),
+            ResponseMode::FormPost => {
+                let frame = page::frame(self.app, incoming, &self.ui_locales(), None);
+                let form = FormPostPage { frame, action: uri, fields };
+                let way = self.channel.redirect.form_action_source();
+                let hash = assets::form_post_script_csp_hash();
+                Ok(page::show_with(&form, StatusCode::OK, PageWay::Protocol(&way), hash)?)
+            }
+        }
+    }
+}

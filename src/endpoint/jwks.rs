@@ -1,0 +1,39 @@
+//! The published keys (RFC 7517, OpenID Connect Core §10.1.1): bytes from memory, with cache headers.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::StatusCode;
+
+use crate::app::App;
+
+/// GET `/jwks`.
+pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let ring = app.key_ring.load();
+    cached(&headers, Bytes::from_owner(Arc::clone(ring.jwks_json())), ring.etag(), "application/jwk-set+json")
+}
+
+/// Bytes that anybody may keep for five minutes.
+pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) -> Response {
+    // RFC 9110 §13.1.2.
+    let unchanged = request
+        .get(header::IF_NONE_MATCH)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    let mut response =
+        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, Body::from(body)).into_response() };
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("cross-origin"),
+    );
+    if let Ok(etag) = HeaderValue::from_str(etag) {
+        headers.insert(header::ETAG, etag);
+    }
+    response
+}

@@ -1,0 +1,59 @@
+//! Token revocation (RFC 7009).
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use keyward_protocol::Timestamp;
+
+use super::userinfo::revocation_mark;
+use crate::app::App;
+use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
+use crate::http::Incoming;
+use crate::http::client_authentication::authenticate;
+use crate::http::json::{self, Failure};
+
+/// POST `/revoke`.
+pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    let outcome = respond(&app, &incoming).await;
+    json::answer(&incoming, outcome)
+}
+
+async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
+    let parameters = incoming.form()?;
+    parameters.refuse_repeated()?;
+    let client = authenticate(app, incoming, &parameters, &app.settings.endpoint("/revoke")).await?;
+    let token = parameters.require("token", "The token is missing.")?;
+    let now = app.clock.now();
+    let event = AuditEvent::new(
+        AuditKind::TokenRevoked,
+        AuditOutcome::Success,
+        format!("client:{}", client.client_id),
+        &incoming.origin(),
+    )
+    .client(client.client_id.clone());
+    // RFC 7009 §2.1: the hint may be ignored where the server can tell the tokens apart.
+    if token.contains('.') {
+        // RFC 7009 §2.1: only a token of the client itself; a foreign, broken or expired one changes nothing.
+        if let Ok(token) = app.verify_access_token(token)
+            && token.client_id == client.client_id
+        {
+            let expires = i64::try_from(token.exp).unwrap_or(i64::MAX);
+            app.store.use_once(revocation_mark(app, &token.jti), Timestamp::from_seconds(expires)).await?;
+            app.audit_later(event.detail("token_type", "access_token")).await?;
+        }
+    } else {
+        let hash = app.secrets.token_hash.hash(token.as_bytes());
+        if let Some(found) = app.store.find_refresh_token(&hash, now).await?
+            && found.live.grant.client == client.id
+        {
+            let event = event.subject(found.live.subject).detail("token_type", "refresh_token");
+            // RFC 7009 §2.1: the access tokens of the same grant go with it.
+            app.store.end_grant(found.live.grant.id, "revoked", now, app.audit_record(event)?).await?;
+        }
+    }
+    // RFC 7009 §2.2: 200 for a token that isn't known, too.
+    Ok((StatusCode::OK, Body::empty()).into_response())
+}

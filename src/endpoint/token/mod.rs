@@ -1,0 +1,51 @@
+//! The token endpoint (RFC 6749 §3.2): parse, authenticate the client, dispatch to the grant, answer.
+
+mod authorization_code;
+mod client_credentials;
+mod refresh_token;
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use keyward_protocol::client_metadata::GrantType;
+use keyward_protocol::parameters::Parameters;
+use keyward_protocol::{ErrorCode, Refusal, authorization_request};
+
+use crate::app::App;
+use crate::http::client_authentication::{AuthenticatedClient, authenticate};
+use crate::http::json::{self, Failure};
+use crate::http::Incoming;
+
+/// POST `/token`.
+pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    let outcome = respond(&app, &incoming).await;
+    json::answer(&incoming, outcome)
+}
+
+async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
+    let parameters = incoming.form()?;
+    parameters.refuse_repeated()?;
+    let client = authenticate(app, incoming, &parameters, &app.settings.endpoint("/token")).await?;
+    let name = parameters.require("grant_type", "The grant_type is missing.")?;
+    let grant = GrantType::parse(name)
+        .ok_or(Refusal::new(ErrorCode::UnsupportedGrantType, "The grant_type is not supported."))?;
+    // RFC 6749 §5.2: the authenticated client is not authorized to use this grant.
+    if !client.metadata.has_grant(grant) {
+        return Err(Refusal::new(ErrorCode::UnauthorizedClient, "The client may not use this grant.").into());
+    }
+    let response = match grant {
+        GrantType::AuthorizationCode => authorization_code::redeem(app, incoming, &client, &parameters).await?,
+        GrantType::RefreshToken => refresh_token::refresh(app, incoming, &client, &parameters).await?,
+        GrantType::ClientCredentials => client_credentials::issue(app, &client, &parameters)?,
+    };
+    json::ok(&response)
+}
+
+/// The resources that a token request names (RFC 8707 §2.2).
+fn resources(app: &App, client: &AuthenticatedClient, parameters: &Parameters) -> Result<Vec<String>, Refusal> {
+    let directory = app.directory.load();
+    authorization_request::resources(parameters, &client.metadata, |resource| {
+        directory.audiences.contains_key(resource)
+    })
+}

@@ -1,0 +1,125 @@
+//! Client authentication at the endpoints that clients call themselves: token, introspection, revocation.
+
+use std::sync::Arc;
+
+use http::header::HeaderValue;
+use keyward_keys::Algorithm;
+use keyward_protocol::client_authentication::{self, FAILED, Presented};
+use keyward_protocol::parameters::Parameters;
+use keyward_protocol::{ErrorCode, Refusal};
+
+use super::Incoming;
+use super::json::Failure;
+use crate::app::App;
+use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
+use crate::store::client::RegisteredClient;
+
+/// A client that proved what it is; it comes only out of [`authenticate`].
+#[derive(Debug, Clone)]
+pub struct AuthenticatedClient(Arc<RegisteredClient>);
+
+impl std::ops::Deref for AuthenticatedClient {
+    type Target = RegisteredClient;
+
+    fn deref(&self) -> &RegisteredClient {
+        &self.0
+    }
+}
+
+/// Authenticates the client of a request (RFC 6749 §2.3). `endpoint` is the address that was called.
+///
+/// # Errors
+/// `invalid_client` (401) or `invalid_request`; a fault where the database fails.
+pub async fn authenticate(
+    app: &App,
+    incoming: &Incoming,
+    parameters: &Parameters,
+    endpoint: &str,
+) -> Result<AuthenticatedClient, Failure> {
+    let authorization = incoming.authorization()?;
+    let presented = match client_authentication::read(authorization, parameters) {
+        Ok(presented) => presented,
+        Err(refusal) => return Err(challenged(refusal, authorization)),
+    };
+    let outcome = prove(app, incoming, &presented, endpoint).await;
+    if let Err(Failure::Refused { refusal, .. }) = &outcome
+        && refusal.code == ErrorCode::InvalidClient
+    {
+        let client_id: String = presented.client_id().chars().take(255).collect();
+        let event = AuditEvent::new(
+            AuditKind::ClientAuthentication,
+            AuditOutcome::Failure,
+            "anonymous",
+            &incoming.origin(),
+        )
+        .client(client_id)
+        .detail("method", presented.method().as_str());
+        app.audit_later(event).await?;
+        return Err(challenged(*refusal, authorization));
+    }
+    outcome
+}
+
+/// RFC 6749 §5.2: a client that tried by the Authorization header is told the scheme that is taken.
+fn challenged(refusal: Refusal, authorization: Option<&str>) -> Failure {
+    let challenge = (refusal.code == ErrorCode::InvalidClient && authorization.is_some())
+        .then(|| HeaderValue::from_static("Basic realm=\"clients\", charset=\"UTF-8\""));
+    Failure::Refused { refusal, challenge }
+}
+
+async fn prove(
+    app: &App,
+    incoming: &Incoming,
+    presented: &Presented,
+    endpoint: &str,
+) -> Result<AuthenticatedClient, Failure> {
+    let found = app.client(presented.client_id()).await?;
+    if let Some(client) = &found {
+        // The first identification stands; there is one authentication in a request.
+        let _ = incoming.client.set(Arc::clone(client));
+    }
+    match presented {
+        Presented::Basic { secret, .. } | Presented::Post { secret, .. } => {
+            // The same work for a client that doesn't exist.
+            let hash = app.secrets.client_secret_hash.hash(secret.as_bytes());
+            let client = found.ok_or(FAILED)?;
+            client_authentication::check_method(&client.metadata, presented.method())?;
+            let now = app.clock.now();
+            let right = client
+                .secrets
+                .iter()
+                .filter(|(_, ends)| ends.is_none_or(|ends| now < ends))
+                .fold(false, |right, (stored, _)| {
+                    let equal: bool = subtle::ConstantTimeEq::ct_eq(hash.as_slice(), stored.as_slice()).into();
+                    right | equal
+                });
+            if right { Ok(AuthenticatedClient(client)) } else { Err(FAILED.into()) }
+        }
+        Presented::Nothing { .. } => {
+            let client = found.ok_or(FAILED)?;
+            client_authentication::check_method(&client.metadata, presented.method())?;
+            Ok(AuthenticatedClient(client))
+        }
+        Presented::Assertion { assertion, client_id } => {
+            let client = found.ok_or(FAILED)?;
+            client_authentication::check_method(&client.metadata, presented.method())?;
+            let keys = client.keys.as_ref().ok_or(FAILED)?;
+            let (_, claims) = keys.verify(assertion, &Algorithm::ALL).map_err(|_| FAILED)?;
+            let token_endpoint = app.settings.endpoint("/token");
+            let audiences = [app.settings.issuer(), &token_endpoint, endpoint];
+            let leeway = app.settings.tokens.clock_leeway.as_secs();
+            let accepted =
+                client_authentication::check_assertion(&claims, client_id, &audiences, leeway, app.clock.now())?;
+            // RFC 7523 §3 (7), protocol decision 22: once until exp.
+            let mark = app.secrets.token_hash.hash_list(&[
+                b"client_assertion",
+                client_id.as_bytes(),
+                accepted.jti.as_bytes(),
+            ]);
+            if !app.store.use_once(mark, accepted.remember_until).await? {
+                return Err(Refusal::new(ErrorCode::InvalidClient, "The assertion was used before.").into());
+            }
+            Ok(AuthenticatedClient(client))
+        }
+    }
+}

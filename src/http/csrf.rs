@@ -1,0 +1,83 @@
+//! Forms that only our own pages can send (requirement WB-2): a token bound to a cookie of the browser, beside
+//! `SameSite` and the check of where the request comes from.
+
+use axum::response::Response;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::header::{self, HeaderName};
+
+use super::Incoming;
+use super::session_cookie::{cookie_name, set_cookie};
+use crate::app::App;
+use crate::fault::Fault;
+
+/// The token for the forms of one answer, and the cookie that goes with it where the browser has none.
+#[derive(Debug)]
+pub struct FormToken {
+    /// The hidden field's value.
+    pub token: String,
+    new_cookie: Option<String>,
+}
+
+/// What is wrong with a posted form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FormProblem {
+    /// Another site sent it.
+    ForeignOrigin,
+    /// The browser sent no cookie of ours with it.
+    NoCookie,
+    /// The token is missing or belongs to another cookie.
+    WrongToken,
+}
+
+impl FormToken {
+    /// The token for this browser.
+    ///
+    /// # Errors
+    /// Where there is no chance to be had.
+    pub fn issue(app: &App, incoming: &Incoming) -> Result<Self, Fault> {
+        match incoming.cookie(&cookie_name(&app.settings, "form")).filter(|cookie| cookie.len() == 43) {
+            Some(cookie) => Ok(Self { token: token(app, cookie), new_cookie: None }),
+            None => {
+                let cookie = app.random.secret()?;
+                Ok(Self { token: token(app, &cookie), new_cookie: Some(cookie) })
+            }
+        }
+    }
+
+    /// Gives the browser the cookie, where it has none.
+    pub fn apply(&self, app: &App, response: &mut Response) {
+        if let Some(cookie) = &self.new_cookie
+            && let Some(value) = set_cookie(&app.settings, "form", cookie, None)
+        {
+            response.headers_mut().append(header::SET_COOKIE, value);
+        }
+    }
+}
+
+fn token(app: &App, cookie: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(app.secrets.csrf.hash(cookie.as_bytes()))
+}
+
+/// Whether a posted form comes from one of our own pages in this browser.
+///
+/// # Errors
+/// What is wrong.
+pub fn check(app: &App, incoming: &Incoming, presented: Option<&str>) -> Result<(), FormProblem> {
+    if !same_origin(app, incoming) {
+        return Err(FormProblem::ForeignOrigin);
+    }
+    let cookie = incoming.cookie(&cookie_name(&app.settings, "form")).ok_or(FormProblem::NoCookie)?;
+    let presented = presented
+        .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
+        .ok_or(FormProblem::WrongToken)?;
+    if app.secrets.csrf.verify(cookie.as_bytes(), &presented) { Ok(()) } else { Err(FormProblem::WrongToken) }
+}
+
+/// What the browser itself says of the request's origin (Fetch Metadata, else Origin); browsers that say nothing are
+/// left to cookie and token.
+fn same_origin(app: &App, incoming: &Incoming) -> bool {
+    match incoming.header(HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => matches!(site, "same-origin" | "none"),
+        None => incoming.header(header::ORIGIN).is_none_or(|origin| origin == app.settings.public_url.origin()),
+    }
+}

@@ -1,0 +1,41 @@
+//! What people see: one file a page, each with one typed context in `view`.
+
+pub mod asset;
+pub mod consent;
+pub mod home;
+pub mod login;
+pub mod select_account;
+pub mod setup;
+pub mod view;
+
+use keyward_protocol::Refusal;
+use keyward_protocol::parameters::Parameters;
+
+use crate::app::App;
+use crate::http::Incoming;
+use crate::http::csrf::{self, FormProblem};
+use crate::http::page::PageFailure;
+use view::ErrorKind;
+
+/// The form that a page of ours posted.
+///
+/// # Errors
+/// A page, where the form is malformed.
+fn posted(incoming: &Incoming) -> Result<Parameters, PageFailure> {
+    let explain = |refusal: Refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal));
+    let form = incoming.form().map_err(explain)?;
+    form.refuse_repeated().map_err(explain)?;
+    Ok(form)
+}
+
+/// Whether the form comes from a page of ours in this browser; `false` where it is stale and may be shown again.
+///
+/// # Errors
+/// A page, where another site sent it.
+fn is_fresh(app: &App, incoming: &Incoming, form: &Parameters) -> Result<bool, PageFailure> {
+    match csrf::check(app, incoming, form.get("csrf")) {
+        Ok(()) => Ok(true),
+        Err(FormProblem::ForeignOrigin) => Err(ErrorKind::ForbiddenOrigin.into()),
+        Err(FormProblem::NoCookie | FormProblem::WrongToken) => Ok(false),
+    }
+}

@@ -1,0 +1,92 @@
+//! THE table: path, method, CORS class → the file that answers.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::app::App;
+use crate::endpoint::{
+    authorization, csrf_token, end_session, health, introspection, jwks, provider_metadata, revocation, token, userinfo,
+};
+use crate::http::cors::{self, CorsClass};
+use crate::http::page::error_page;
+use crate::http::{Incoming, headers};
+use crate::page::view::ErrorKind;
+use crate::page::{asset, consent, home, login, select_account, setup};
+
+type Route = (&'static str, CorsClass, MethodRouter<Arc<App>>);
+
+/// Every route below the path of the public URL.
+fn routes() -> Vec<Route> {
+    use CorsClass::{Clients, None, Open};
+    vec![
+        ("/authorize", None, get(authorization::handle).post(authorization::handle)),
+        ("/token", Clients, post(token::handle)),
+        ("/userinfo", Clients, get(userinfo::handle).post(userinfo::handle)),
+        ("/introspect", Clients, post(introspection::handle)),
+        ("/revoke", Clients, post(revocation::handle)),
+        ("/jwks", Open, get(jwks::handle)),
+        ("/end_session", None, get(end_session::handle).post(end_session::handle)),
+        ("/end_session/confirm", None, post(end_session::handle_confirmation)),
+        ("/.well-known/openid-configuration", Open, get(provider_metadata::handle)),
+        ("/.well-known/oauth-authorization-server", Open, get(provider_metadata::handle)),
+        ("/csrf-token", None, get(csrf_token::handle)),
+        ("/health/live", None, get(health::live)),
+        ("/health/ready", None, get(health::ready)),
+        ("/login", None, get(login::handle).post(login::handle_form)),
+        ("/consent", None, post(consent::handle)),
+        ("/select", None, post(select_account::handle)),
+        ("/setup", None, get(setup::handle).post(setup::handle_form)),
+        ("/logout", None, post(home::handle_logout)),
+        ("/apps/disconnect", None, post(home::handle_disconnect)),
+        ("/assets/{name}", None, get(asset::handle)),
+    ]
+}
+
+/// The service that answers every request.
+pub fn router(app: &Arc<App>) -> Router {
+    let base = app.settings.base_path();
+    let mut router = Router::new().route(&format!("{base}/"), get(home::handle));
+    if !base.is_empty() {
+        router = router.route(base, get(home::handle));
+        // RFC 8414 §3.1: the well-known part is inserted before the issuer's path.
+        for name in ["openid-configuration", "oauth-authorization-server"] {
+            let path = format!("/.well-known/{name}{base}");
+            let handler = with_cors(app, CorsClass::Open, get(provider_metadata::handle));
+            router = router.route(&path, handler);
+        }
+    }
+    for (path, class, handler) in routes() {
+        let handler = with_cors(app, class, handler);
+        // Both forms of a path answer; the issuer and the metadata know one.
+        if !path.contains('{') {
+            router = router.route(&format!("{base}{path}/"), handler.clone());
+        }
+        router = router.route(&format!("{base}{path}"), handler);
+    }
+    router
+        .fallback(not_found)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(app), headers::apply))
+        .with_state(Arc::clone(app))
+}
+
+fn with_cors(app: &Arc<App>, class: CorsClass, handler: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    match class {
+        CorsClass::Open => handler.layer(from_fn_with_state(Arc::clone(app), cors::open)),
+        CorsClass::Clients => handler.layer(from_fn_with_state(Arc::clone(app), cors::clients)),
+        CorsClass::None => handler,
+    }
+}
+
+async fn not_found(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    error_page(&app, &incoming, ErrorKind::NotFound, None)
+}
+
+async fn wrong_method(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    error_page(&app, &incoming, ErrorKind::Method, None)
+}

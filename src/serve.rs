@@ -1,0 +1,102 @@
+//! Listening: plain or TLS, with an orderly end.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum_server::Handle;
+use axum_server::tls_rustls::RustlsConfig;
+
+use crate::account::setup_link;
+use crate::app::App;
+use crate::clock::Clock;
+use crate::fault::Fault;
+use crate::router::router;
+use crate::settings::Settings;
+use crate::telemetry;
+
+/// Serves until SIGTERM or SIGINT.
+///
+/// # Errors
+/// A message for the operator.
+pub async fn run(settings: Settings) -> Result<(), Fault> {
+    telemetry::start(&settings);
+    for warning in settings.warnings() {
+        tracing::warn!("{warning}");
+    }
+    let listen = settings.server.listen;
+    let listener = TcpListener::bind(listen).map_err(|error| Fault::broken(format_args!("{listen}: {error}")))?;
+    let app = App::start(settings, Clock::system()).await?;
+    app.start_background();
+    if !app.store.has_users().await? {
+        let link = setup_link::make(&app).await?;
+        tracing::info!(%link, "there is no user yet: open this link once to make the first admin");
+    }
+    tracing::info!(address = %listen, issuer = app.settings.issuer(), "keyward is ready");
+    let handle = Handle::new();
+    tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
+    serve(app, listener, handle).await
+}
+
+/// Serves on this listener until the handle ends it. With certificate and key in the settings it speaks TLS.
+///
+/// # Errors
+/// Where the certificate can't be read or the listener fails.
+pub async fn serve(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
+    listener.set_nonblocking(true).map_err(Fault::broken)?;
+    let timeout = app.settings.server.request_timeout.as_duration();
+    let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
+    let tls = match (&app.settings.server.tls_certificate_file, &app.settings.server.tls_key_file) {
+        (Some(certificate), Some(key)) => {
+            install_provider();
+            let config = RustlsConfig::from_pem_file(certificate, key).await.map_err(|error| {
+                Fault::broken(format_args!("{} and {}: {error}", certificate.display(), key.display()))
+            })?;
+            Some(config)
+        }
+        _ => None,
+    };
+    match tls {
+        Some(config) => {
+            let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
+            bound(server.http_builder(), timeout);
+            server.serve(service).await.map_err(Fault::broken)
+        }
+        None => {
+            let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
+            bound(server.http_builder(), timeout);
+            server.serve(service).await.map_err(Fault::broken)
+        }
+    }
+}
+
+/// Bounds what one connection may take: the size of its headers and the time in which they must come.
+fn bound<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>, timeout: Duration) {
+    builder
+        .http1()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .header_read_timeout(timeout)
+        .max_buf_size(64 * 1024);
+    builder.http2().timer(hyper_util::rt::TokioTimer::new()).max_header_list_size(64 * 1024);
+}
+
+/// The one cryptography provider; a second call changes nothing.
+pub fn install_provider() {
+    // An error says that it is installed already.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+async fn stop_on_signal(handle: Handle<SocketAddr>, grace: Duration) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        tracing::error!("signals can't be received: the server ends only by being killed");
+        return;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping: running requests are finished");
+    handle.graceful_shutdown(Some(grace));
+}

@@ -76,29 +76,37 @@ pub struct App {
     seen_version: AtomicI64,
 }
 
-/// Opens the database that the settings name, and brings its schema up to date where the settings allow.
+/// Opens the database that the settings name, whatever the age of its schema.
 ///
 /// # Errors
-/// Where it can't be opened, or its schema is older than this program and may not be changed.
-pub async fn open_store(settings: &Settings) -> Result<Store, Fault> {
+/// Where it can't be opened.
+pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
     let options = StoreOptions {
         max_connections: settings.database.max_connections,
         busy_timeout: settings.database.busy_timeout.as_secs(),
         synchronous: settings.database.synchronous,
     };
-    let store = match settings.database_backend() {
+    match settings.database_backend() {
         DatabaseBackend::Sqlite { path } => {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)
                     .map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))?;
             }
             Store::open_sqlite(&path, &options)
-                .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))?
+                .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))
         }
         DatabaseBackend::Postgres { url } => {
-            Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options)?
+            Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options)
         }
-    };
+    }
+}
+
+/// Opens the database that the settings name, and brings its schema up to date where the settings allow.
+///
+/// # Errors
+/// Where it can't be opened, or its schema is older than this program and may not be changed.
+pub async fn open_store(settings: &Settings) -> Result<Store, Fault> {
+    let store = connect_store(settings)?;
     let pending = store.pending_migrations().await?;
     if pending > 0 {
         if !settings.database.migrate_at_start {

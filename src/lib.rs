@@ -7,6 +7,7 @@ pub mod account;
 pub mod app;
 pub mod assets;
 pub mod audit;
+pub mod cli;
 pub mod clock;
 #[cfg(feature = "demo")]
 pub mod demo;

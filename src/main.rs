@@ -1,2 +1,7 @@
 //! Arguments to command.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keyward::cli::main()
+}

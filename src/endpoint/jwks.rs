@@ -10,6 +10,9 @@ use http::StatusCode;
 
 use crate::app::App;
 
+/// Seconds for which anybody may keep the keys: a key signs no sooner after its publication.
+pub const MAX_AGE: u64 = 300;
+
 /// GET `/jwks`.
 pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let ring = app.key_ring.load();

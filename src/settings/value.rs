@@ -58,6 +58,14 @@ impl fmt::Display for Seconds {
     }
 }
 
+impl std::str::FromStr for Seconds {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        seconds(text).ok_or("a duration is written such as 30s, 15m, 12h or 7d, or as a number of seconds")
+    }
+}
+
 /// Reads `30s`, `15m`, `12h`, `7d`, or a bare number of seconds; `None` for anything else.
 pub(super) fn seconds(text: &str) -> Option<Seconds> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

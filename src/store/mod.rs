@@ -108,6 +108,17 @@ impl Store {
         }
     }
 
+    /// Gives back the connections of PostgreSQL; SQLite's go with the store.
+    ///
+    /// # Errors
+    /// Where they can't be closed.
+    pub async fn close(&self) -> Result<(), Fault> {
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(()),
+            Backend::Postgres(database) => database.close().await,
+        }
+    }
+
     /// How many changes of the schema are missing.
     ///
     /// # Errors

@@ -51,6 +51,13 @@ impl Database {
         Ok(result?)
     }
 
+    pub(super) async fn close(&self) -> Result<(), Fault> {
+        match self.pool.get() {
+            None => Ok(()),
+            Some(pool) => Ok(pool.close_by_ref().await?),
+        }
+    }
+
     pub(super) async fn pending_migrations(&self) -> Result<usize, Fault> {
         Ok(Migrator::get_pending_migrations(self.pool().await?).await?.len())
     }

@@ -1,0 +1,1 @@
+//! What each endpoint says to good and bad requests.

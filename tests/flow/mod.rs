@@ -1,0 +1,5 @@
+//! Whole stories, from the browser's first request to the last token.
+
+mod code_flow;
+mod races;
+mod refresh;

@@ -1,0 +1,85 @@
+//! A hundred at once, over HTTP: one winner, and the losers get an answer of the protocol.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use keyward::settings::Seconds;
+
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+
+/// How often each outcome came.
+fn count(outcomes: impl Iterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for outcome in outcomes {
+        *counts.entry(outcome).or_default() += 1;
+    }
+    counts
+}
+
+on_each_database! {
+    async fn a_hundred_redemptions_of_one_code(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let code = Browser::new(server).code(&server.authorize_url("shop", &[]), "ada").await;
+        let answers = join_all((0..100).map(|_| server.redeem("shop", &code))).await;
+        let outcomes = count(answers.iter().map(|answer| match answer.status {
+            200 => "200".to_owned(),
+            status => format!("{status} {}", answer.error()),
+        }));
+        assert_eq!(outcomes, [("200".to_owned(), 1), ("400 invalid_grant".to_owned(), 99)].into());
+        let won = answers.iter().find(|answer| answer.status == 200).unwrap().json();
+        assert_eq!(server.userinfo(won["access_token"].as_str().unwrap()).await.status, 401);
+        assert_eq!(server.refresh("shop", won["refresh_token"].as_str().unwrap()).await.error(), "invalid_grant");
+    }
+
+    async fn a_hundred_refreshes_with_one_token_and_grace(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+        let answers = join_all((0..100).map(|_| server.refresh("shop", &token))).await;
+        let successors = count(answers.iter().map(|answer| {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            answer.json()["refresh_token"].as_str().unwrap().to_owned()
+        }));
+        assert_eq!(successors.len(), 1, "one successor");
+        let successor = successors.into_keys().next().unwrap();
+        assert_eq!(server.refresh("shop", &successor).await.status, 200);
+    }
+
+    async fn a_hundred_uses_of_one_assertion_mark(server) {
+        let until = server.app.clock.now().plus_seconds(60);
+        let uses = join_all((0..100).map(|_| server.app.store.use_once([7; 32], until))).await;
+        assert_eq!(uses.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
+    }
+}
+
+async fn a_hundred_refreshes_without_grace(database: TestDatabase) {
+    let server = TestServer::with(database, |settings| settings.tokens.refresh_grace = Seconds(0)).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+    let answers = join_all((0..100).map(|_| server.refresh("shop", &token))).await;
+    let outcomes = count(answers.iter().map(|answer| match answer.status {
+        200 => "200".to_owned(),
+        status => format!("{status} {}", answer.error()),
+    }));
+    assert_eq!(outcomes, [("200".to_owned(), 1), ("400 invalid_grant".to_owned(), 99)].into());
+    let won = answers.iter().find(|answer| answer.status == 200).unwrap().json();
+    assert_eq!(server.refresh("shop", won["refresh_token"].as_str().unwrap()).await.error(), "invalid_grant");
+    server.stop().await;
+}
+
+mod without_grace {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn sqlite() {
+        a_hundred_refreshes_without_grace(TestDatabase::sqlite()).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+    async fn postgres() {
+        a_hundred_refreshes_without_grace(TestDatabase::postgres().await).await;
+    }
+}

@@ -1,0 +1,1 @@
+//! Foreign client libraries against a running server over https.

@@ -1,0 +1,37 @@
+//! What the tests stand on: a real server in this process with a clock that they move, a browser of cookies and forms,
+//! and databases of their own.
+
+pub mod browser;
+pub mod database;
+pub mod server;
+
+pub use browser::Browser;
+pub use database::TestDatabase;
+pub use server::{ClientSpec, TestServer};
+
+/// A story on SQLite and on PostgreSQL: `name::sqlite` and `name::postgres`.
+macro_rules! on_each_database {
+    ($(async fn $name:ident($server:ident) $body:block)*) => {$(
+        mod $name {
+            #[allow(unused_imports, reason = "not every story needs all")]
+            use super::*;
+
+            async fn story($server: &$crate::support::TestServer) $body
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn sqlite() {
+                let server = $crate::support::TestServer::on($crate::support::TestDatabase::sqlite()).await;
+                story(&server).await;
+                server.stop().await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+            async fn postgres() {
+                let server = $crate::support::TestServer::on($crate::support::TestDatabase::postgres().await).await;
+                story(&server).await;
+                server.stop().await;
+            }
+        }
+    )*};
+}

@@ -267,7 +267,7 @@ async fn provide_roles(app: &App) -> Result<Option<uuid::Uuid>, Fault> {
             created_at: now.micros(),
         };
         let event = AuditEvent::by_cli(AuditKind::RoleChanged).detail("role", name);
-        app.store.add_role(row, app.audit_record(event)?).await?;
+        app.store.add_role(row, Vec::new(), app.audit_record(event)?).await?;
     }
     let known = app.store.list_roles().await?;
     let id = |name: &str| known.iter().find(|role| role.name == name && role.client.is_none()).map(|role| role.id);
@@ -304,7 +304,7 @@ async fn provide_user(app: &App, password: &str, role: Option<uuid::Uuid>) -> Re
         roles.push(user_role::Model { id: app.random.uuid_v7(now)?, user_id: user.id, role_id });
     }
     let event = AuditEvent::by_cli(AuditKind::UserAdded).subject(user.subject.clone());
-    app.store.add_user(user, roles, app.audit_record(event)?).await?;
+    app.store.add_user(user, roles, Vec::new(), app.audit_record(event)?).await?;
     Ok(())
 }
 

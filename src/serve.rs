@@ -4,13 +4,17 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::response::Redirect;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
+use http::Uri;
 
 use crate::account::setup_link;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::fault::Fault;
+use crate::http::connection_limit::Limited;
 use crate::router::router;
 use crate::settings::Settings;
 use crate::telemetry;
@@ -35,7 +39,14 @@ pub async fn run(settings: Settings) -> Result<(), Fault> {
     tracing::info!(address = %listen, issuer = app.settings.issuer(), "keyward is ready");
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
-    serve(app, listener, handle).await
+    match app.settings.server.http_redirect_listen {
+        None => serve(app, listener, handle).await,
+        Some(plain) => {
+            let plain = TcpListener::bind(plain).map_err(|error| Fault::broken(format_args!("{plain}: {error}")))?;
+            let redirecting = redirect_to_https(Arc::clone(&app), plain, handle.clone());
+            tokio::try_join!(serve(app, listener, handle), redirecting).map(|_| ())
+        }
+    }
 }
 
 /// Serves on this listener until the handle ends it. With certificate and key in the settings it speaks TLS.
@@ -56,18 +67,39 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAd
         }
         _ => None,
     };
+    let most = app.settings.server.max_connections;
     match tls {
         Some(config) => {
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
-            server.serve(service).await.map_err(Fault::broken)
+            server.map(|acceptor| Limited::new(acceptor, most)).serve(service).await.map_err(Fault::broken)
         }
         None => {
             let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
-            server.serve(service).await.map_err(Fault::broken)
+            server.map(|acceptor| Limited::new(acceptor, most)).serve(service).await.map_err(Fault::broken)
         }
     }
+}
+
+/// Answers plain http by sending browsers to the public URL (requirement WB-4).
+async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
+    listener.set_nonblocking(true).map_err(Fault::broken)?;
+    let timeout = app.settings.server.request_timeout.as_duration();
+    let most = app.settings.server.max_connections;
+    let origin = app.settings.public_url.origin().to_owned();
+    let service = Router::new().fallback(move |uri: Uri| {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        // 308 keeps the method; a secret that was posted in the clear is lost either way.
+        std::future::ready(Redirect::permanent(&format!("{origin}{path}")))
+    });
+    let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
+    bound(server.http_builder(), timeout);
+    server
+        .map(|acceptor| Limited::new(acceptor, most))
+        .serve(service.into_make_service())
+        .await
+        .map_err(Fault::broken)
 }
 
 /// Bounds what one connection may take: the size of its headers and the time in which they must come.

@@ -5,7 +5,7 @@
 mod support;
 
 mod browser;
-mod crash;
+
 mod endpoint;
 mod flow;
 mod interop;

@@ -1,5 +1,8 @@
 //! People: their names, passwords and sessions.
 
+pub mod claims;
+pub mod client;
+pub mod entitlement;
 pub mod login_name;
 pub mod password;
 pub mod profile;

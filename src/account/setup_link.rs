@@ -3,6 +3,7 @@
 use keyward_entities::setup_link;
 
 use crate::app::App;
+use crate::audit::{AuditEvent, AuditKind};
 use crate::fault::Fault;
 
 /// Seconds that a link works.
@@ -22,6 +23,6 @@ pub async fn make(app: &App) -> Result<String, Fault> {
         expires_at: now.plus_seconds(LIFETIME).micros(),
         used_at: None,
     };
-    app.store.add_setup_link(link).await?;
+    app.store.add_setup_link(link, app.audit_record(AuditEvent::by_cli(AuditKind::SetupLinkMade))?).await?;
     Ok(app.settings.endpoint(&format!("/setup?token={token}")))
 }

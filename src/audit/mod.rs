@@ -40,6 +40,7 @@ pub enum AuditKind {
     ScopeChanged,
     KeyGenerated,
     KeyRotated,
+    SetupLinkMade,
     SetupCompleted,
 }
 
@@ -70,6 +71,7 @@ impl AuditKind {
             Self::ScopeChanged => "scope_changed",
             Self::KeyGenerated => "key_generated",
             Self::KeyRotated => "key_rotated",
+            Self::SetupLinkMade => "setup_link_made",
             Self::SetupCompleted => "setup_completed",
         }
     }

@@ -12,6 +12,8 @@ use crate::app::App;
 
 /// Seconds for which anybody may keep the keys: a key signs no sooner after its publication.
 pub const MAX_AGE: u64 = 300;
+/// The same for HTTP (RFC 9111 §5.2.2).
+const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// GET `/jwks`.
 pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
@@ -19,7 +21,7 @@ pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response
     cached(&headers, Bytes::from_owner(Arc::clone(ring.jwks_json())), ring.etag(), "application/jwk-set+json")
 }
 
-/// Bytes that anybody may keep for five minutes.
+/// Bytes that anybody may keep for [`MAX_AGE`].
 pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) -> Response {
     // RFC 9110 §13.1.2.
     let unchanged = request
@@ -30,7 +32,7 @@ pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) 
         if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, Body::from(body)).into_response() };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
     headers.insert(
         HeaderName::from_static("cross-origin-resource-policy"),
         HeaderValue::from_static("cross-origin"),
@@ -39,4 +41,14 @@ pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) 
         headers.insert(header::ETAG, etag);
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_states_the_lifetime() {
+        assert_eq!(CACHE_CONTROL, format!("public, max-age={MAX_AGE}"));
+    }
 }

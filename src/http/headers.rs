@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
-use http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
 use http::header::{self, Entry, HeaderName, HeaderValue};
 
 use super::RequestId;
@@ -23,7 +23,10 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
         None => app.random.name().unwrap_or_default().into(),
     };
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
-    let mut response = next.run(request).await;
+    let mut response = match foreign_host(&app, &request) {
+        Some(host) => misdirected(&app, host),
+        None => next.run(request).await,
+    };
     let headers = response.headers_mut();
     headers.reserve(12);
     if let Ok(id) = HeaderValue::from_str(&id) {
@@ -48,6 +51,30 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
             HeaderValue::from_static("max-age=31536000; includeSubDomains"),
         );
     }
+    response
+}
+
+/// The host that a request names, where it isn't ours (requirement WB-4). Probes come by address, and so the health
+/// endpoints take any.
+fn foreign_host<'r>(app: &App, request: &'r Request) -> Option<&'r str> {
+    let host = match request.uri().host() {
+        Some(host) => host,
+        None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
+    };
+    (!app.settings.trusts_host(host) && !request.uri().path().contains("/health/")).then_some(host)
+}
+
+/// RFC 9110 §15.5.20: says which host was seen and which is expected, for whoever has set up the proxy.
+fn misdirected(app: &App, host: &str) -> Response {
+    let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '.' | '-' | ':' | '[' | ']');
+    let seen: String = host.chars().filter(|&character| plain(character)).take(100).collect();
+    let text = format!(
+        "This server is {}, and the request names the host \"{seen}\". Open that address, or let the proxy pass the \
+         Host header on, or list the host in server.trusted_hosts.\n",
+        app.settings.issuer()
+    );
+    let mut response = (StatusCode::MISDIRECTED_REQUEST, text).into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }
 

@@ -1,6 +1,7 @@
 //! Between HTTP and the endpoints: what comes in, and how answers and errors go out.
 
 pub mod client_authentication;
+pub mod connection_limit;
 pub mod cors;
 pub mod csrf;
 pub mod headers;
@@ -131,9 +132,12 @@ impl FromRequest<Arc<App>> for Incoming {
         let body = if parts.method == Method::GET || parts.method == Method::HEAD {
             Bytes::new()
         } else {
-            match Limited::new(body, app.settings.server.max_body_bytes).collect().await {
-                Ok(collected) => collected.to_bytes(),
-                Err(error) => {
+            let reading = Limited::new(body, app.settings.server.max_body_bytes).collect();
+            // A slow sender holds a connection no longer than a request may take.
+            match tokio::time::timeout(app.settings.server.request_timeout.as_duration(), reading).await {
+                Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+                Ok(Ok(collected)) => collected.to_bytes(),
+                Ok(Err(error)) => {
                     let too_long = error.is::<http_body_util::LengthLimitError>();
                     let status = if too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
                     let why = if too_long { "The body is too long." } else { "The body could not be read." };

@@ -64,8 +64,6 @@ pub struct Settings {
     pub log: LogSettings,
     /// Removal of what has expired.
     pub cleanup: CleanupSettings,
-    /// What people see.
-    pub ui: UiSettings,
     /// Where each setting got its value; one that isn't in here has its default.
     places: BTreeMap<&'static str, Place>,
 }
@@ -195,8 +193,6 @@ pub struct PasswordSettings {
 /// The authorization endpoint.
 #[derive(Clone, Debug)]
 pub struct AuthorizationSettings {
-    /// Whether every client must use PKCE.
-    pub require_pkce: bool,
     /// How long a begun login can still be finished.
     pub pending_lifetime: Seconds,
 }
@@ -215,8 +211,6 @@ pub struct CorsSettings {
 pub struct AuditSettings {
     /// Events that may wait for the writer; a full queue slows the caller.
     pub queue: usize,
-    /// Whether routine successes of machines are rows of the trail too.
-    pub routine_successes: bool,
 }
 
 /// The log.
@@ -246,15 +240,6 @@ pub struct CleanupSettings {
     pub interval: Seconds,
     /// Most rows one transaction removes.
     pub batch: u32,
-}
-
-/// What people see.
-#[derive(Clone, Debug)]
-pub struct UiSettings {
-    /// Language of the pages when a browser asks for none that exists (BCP 47).
-    pub default_language: String,
-    /// Name of the product on the pages.
-    pub product_name: String,
 }
 
 /// The database, taken apart.
@@ -438,12 +423,11 @@ impl Default for Settings {
                 min_length: 8,
                 max_bytes: 4096,
             },
-            authorization: AuthorizationSettings { require_pkce: true, pending_lifetime: Seconds::hours(1) },
+            authorization: AuthorizationSettings { pending_lifetime: Seconds::hours(1) },
             cors: CorsSettings { allowed_origins: Vec::new(), max_age: Seconds::hours(24) },
-            audit: AuditSettings { queue: 4096, routine_successes: false },
+            audit: AuditSettings { queue: 4096 },
             log: LogSettings { format: LogFormat::Auto, level: "info".to_owned() },
             cleanup: CleanupSettings { interval: Seconds(60), batch: 500 },
-            ui: UiSettings { default_language: "en".to_owned(), product_name: "Keyward".to_owned() },
             places: BTreeMap::new(),
         }
     }

@@ -588,14 +588,6 @@ pub static TABLE: &[Setting] = &[
         "Longest password, in bytes.",
     ),
     Setting::new(
-        "authorization.require_pkce",
-        "true",
-        Kind::Flag(|s, v| s.authorization.require_pkce = v),
-        "Whether every client must use PKCE (RFC 7636). When false, confidential clients may go without; public clients \
-         never may.",
-    )
-    .weak(|s| !s.authorization.require_pkce, "clients without PKCE are open to the injection of codes (RFC 9700 §2.1.1)"),
-    Setting::new(
         "authorization.pending_lifetime",
         r#""1h""#,
         duration(MINUTE, DAY, |s, v| s.authorization.pending_lifetime = v),
@@ -632,13 +624,6 @@ pub static TABLE: &[Setting] = &[
         integer(1, 1_000_000, |s, v| s.audit.queue = v as usize),
         "Refusals and failures that may wait for the writer of the audit trail; a full queue slows the caller. A \
          crash may lose those that wait.",
-    ),
-    Setting::new(
-        "audit.routine_successes",
-        "false",
-        Kind::Flag(|s, v| s.audit.routine_successes = v),
-        "Whether routine successes of machines (client credentials, refresh, introspection) are rows of the audit trail \
-         too, at the price of a write for each.",
     ),
     Setting::new(
         "log.format",
@@ -679,34 +664,5 @@ pub static TABLE: &[Setting] = &[
         "500",
         integer(1, 100_000, |s, v| s.cleanup.batch = v),
         "Most rows that one transaction of a round removes.",
-    ),
-    Setting::new(
-        "ui.default_language",
-        r#""en""#,
-        Kind::Text {
-            what: "a language tag",
-            put: |s, v| {
-                value::language(v)?;
-                s.ui.default_language = v.to_owned();
-                Ok(())
-            },
-        },
-        "Language of the pages when a browser asks for none that they exist in (BCP 47).",
-    ),
-    Setting::new(
-        "ui.product_name",
-        r#""Keyward""#,
-        Kind::Text {
-            what: "a name",
-            put: |s, v| {
-                // The name stands in titles, mails and authenticator apps: one short line.
-                if v.trim().is_empty() || v.chars().count() > 64 || v.chars().any(char::is_control) {
-                    return Err("must be a name of 1 to 64 characters on one line".to_owned());
-                }
-                s.ui.product_name = v.to_owned();
-                Ok(())
-            },
-        },
-        "Name of the product on the pages.",
     ),
 ];

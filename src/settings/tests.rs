@@ -173,18 +173,14 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("passwords.hashing_queue", "8", "8", ""),
     ("passwords.min_length", "12", "12", ""),
     ("passwords.max_bytes", "1024", "1024", ""),
-    ("authorization.require_pkce", "false", "false", ""),
     ("authorization.pending_lifetime", r#""30m""#, "30m", ""),
     ("cors.allowed_origins", r#"["https://app.example.com"]"#, "https://app.example.com", ""),
     ("cors.max_age", r#""1h""#, "1h", ""),
     ("audit.queue", "16", "16", ""),
-    ("audit.routine_successes", "true", "true", ""),
     ("log.format", r#""json""#, "json", ""),
     ("log.level", r#""info,keyward=debug""#, "info,keyward=debug", ""),
     ("cleanup.interval", r#""5m""#, "5m", ""),
     ("cleanup.batch", "50", "50", ""),
-    ("ui.default_language", r#""de""#, "de", ""),
-    ("ui.product_name", r#""Beispiel""#, "Beispiel", ""),
 ];
 
 #[test]
@@ -231,7 +227,7 @@ fn places_tell_which_source_won() {
     assert_eq!(settings.place_of("cleanup.batch").to_string(), "keyward.toml:3");
     assert_eq!(settings.place_of("audit.queue").to_string(), "KEYWARD_AUDIT_QUEUE");
     assert_eq!(settings.place_of("log.level").to_string(), "flag log.level");
-    assert_eq!(*settings.place_of("ui.product_name"), Place::Default);
+    assert_eq!(*settings.place_of("cleanup.interval"), Place::Default);
 }
 
 #[test]
@@ -385,9 +381,6 @@ fn texts_of_a_wrong_form_are_refused() {
         ("tokens.access_token_algorithm = \"none\"", "not \"none\""),
         ("cors.allowed_origins = [\"*\"]", "isn't an origin"),
         ("log.level = \"loud\"", "isn't a level"),
-        ("ui.default_language = \"e\"", "isn't a language tag"),
-        ("ui.product_name = \" \"", "1 to 64 characters"),
-        ("ui.product_name = \"a\\nb\"", "on one line"),
     ] {
         let found = problems(file);
         assert!(found.contains(word) && found.starts_with("keyward.toml:1: "), "{file}: {found}");
@@ -435,7 +428,6 @@ fn weak_choices_are_warned_of_with_their_place() {
         ("tokens.clock_leeway = 61", "tokens.clock_leeway"),
         ("passwords.argon2_memory_kib = 19455", "passwords.argon2_memory_kib"),
         ("passwords.min_length = 7", "passwords.min_length"),
-        ("authorization.require_pkce = false", "authorization.require_pkce"),
         ("cors.allowed_origins = [\"http://app.example.com\"]", "cors.allowed_origins"),
     ] {
         let warnings = load(file).unwrap().warnings();
@@ -535,13 +527,13 @@ fn with_dot_env(text: &str, file: &str, environment: &[(&str, &str)]) -> Result<
 
 #[test]
 fn dot_env_counts_in_development_only_and_below_the_environment() {
-    let text = "# ours\nPOSTGRES_PASSWORD=x\n\nexport KEYWARD_AUDIT_QUEUE=\"7\" # few\nKEYWARD_UI_PRODUCT_NAME='A # b'\n\
+    let text = "# ours\nPOSTGRES_PASSWORD=x\n\nexport KEYWARD_AUDIT_QUEUE=\"7\" # few\nKEYWARD_LOG_FORMAT='json' # c\n\
                 KEYWARD_CLEANUP_BATCH = 9 # nine\nKEYWARD_ENVIRONMENT=development\nKEYWARD_LOG_LEVEL=warn\n";
     let development = "environment = \"development\"\naudit.queue = 1";
     let settings = with_dot_env(text, development, &[("KEYWARD_LOG_LEVEL", "error")]).unwrap();
     assert_eq!(settings.audit.queue, 7);
     assert_eq!(settings.place_of("audit.queue").to_string(), ".env:4");
-    assert_eq!(settings.ui.product_name, "A # b");
+    assert_eq!(settings.log.format, LogFormat::Json);
     assert_eq!(settings.cleanup.batch, 9);
     assert_eq!(settings.log.level, "error");
 

@@ -7,7 +7,6 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use unic_langid::LanguageIdentifier;
 use url::{Host, Url};
 
 /// A span of time in whole seconds.
@@ -187,15 +186,6 @@ pub(super) fn log_level(text: &str) -> Result<(), String> {
     ))
 }
 
-/// Checks a language tag (BCP 47).
-pub(super) fn language(text: &str) -> Result<(), String> {
-    match text.parse::<LanguageIdentifier>() {
-        Ok(tag) if tag == text => Ok(()),
-        Ok(tag) => Err(format!("{text:?} isn't in normal form; write \"{tag}\"")),
-        Err(_) => Err(format!("{text:?} isn't a language tag such as \"en\" or \"pt-BR\"")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -297,8 +287,5 @@ mod tests {
         for text in ["", "verbose", "info,", "keyward=loud", "=info"] {
             assert!(log_level(text).is_err(), "{text}");
         }
-        assert!(language("en").is_ok() && language("pt-BR").is_ok());
-        assert!(language("PT_br").unwrap_err().contains("pt-BR"));
-        assert!(language("englishy language").is_err());
     }
 }

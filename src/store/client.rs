@@ -28,7 +28,7 @@ pub struct RegisteredClient {
     pub disabled_at: Option<Timestamp>,
 }
 
-/// Why a client could not be added.
+/// Why a client could not be added or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientConflict {
     /// The identifier is taken.
@@ -123,7 +123,42 @@ impl Store {
         .await
     }
 
-    /// Replaces a client's metadata. `None` where there is no such client.
+    /// Changes a client's metadata as `change` says, unless it refuses them; it also gives the rows of the audiences.
+    /// `None` where there is no such client.
+    ///
+    /// # Errors
+    /// Where the database fails or the row is damaged.
+    pub async fn change_client<E, F>(
+        &self,
+        client_id: &str,
+        now: Timestamp,
+        event: audit_event::Model,
+        change: F,
+    ) -> Result<Option<Result<ClientMetadata, E>>, Fault>
+    where
+        E: From<ClientConflict> + Send + 'static,
+        F: FnOnce(Uuid, ClientMetadata) -> Result<(ClientMetadata, Vec<client_audience::Model>), E> + Send + 'static,
+    {
+        let select = client::Entity::find().filter(client::Column::ClientId.eq(client_id)).lock_exclusive();
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let Some(row) = act.one(select).await? else { return Ok(None) };
+                let (changed, audiences) = match change(row.id, serde_json::from_str(&row.metadata)?) {
+                    Ok(changed) => changed,
+                    Err(refused) => return Ok(Some(Err(refused))),
+                };
+                if let Some(conflict) = set_audiences(&mut act, row.id, audiences).await? {
+                    return Ok(Some(Err(conflict.into())));
+                }
+                let metadata = serde_json::to_string(&changed)?;
+                write_metadata(&mut act, row.id, metadata, now, event).await?;
+                Ok(Some(Ok(changed)))
+            })
+        })
+        .await
+    }
+
+    /// Replaces a client's metadata.
     ///
     /// # Errors
     /// Where the database fails.
@@ -140,15 +175,7 @@ impl Store {
                 if let Some(conflict) = set_audiences(&mut act, id, audiences).await? {
                     return Ok(Err(conflict));
                 }
-                let update = Query::update()
-                    .table(client::Entity)
-                    .value(client::Column::Metadata, metadata)
-                    .value(client::Column::UpdatedAt, now.micros())
-                    .and_where(Expr::col(client::Column::Id).eq(id))
-                    .take();
-                act.run(&update).await?;
-                act.insert(event).await?;
-                directory::changed(&mut act).await?;
+                write_metadata(&mut act, id, metadata, now, event).await?;
                 Ok(Ok(()))
             })
         })
@@ -205,6 +232,24 @@ impl Store {
         })
         .await
     }
+}
+
+async fn write_metadata(
+    act: &mut Act<'_>,
+    id: Uuid,
+    metadata: String,
+    now: Timestamp,
+    event: audit_event::Model,
+) -> Result<(), Fault> {
+    let update = Query::update()
+        .table(client::Entity)
+        .value(client::Column::Metadata, metadata)
+        .value(client::Column::UpdatedAt, now.micros())
+        .and_where(Expr::col(client::Column::Id).eq(id))
+        .take();
+    act.run(&update).await?;
+    act.insert(event).await?;
+    directory::changed(act).await
 }
 
 /// Makes these the audiences of the client; gives the conflict and changes nothing where one is taken.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use keyward_migration::{Migrator, MigratorTrait};
-use sea_orm::{ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection, TransactionTrait};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr, SqlxError,
+    TransactionTrait,
+};
 use tokio::sync::OnceCell;
 
 use super::act::Connection;
@@ -17,6 +20,7 @@ const MIGRATION_LOCK: i64 = 0x6b65_7977_6172_6401;
 #[derive(Debug)]
 pub(super) struct Database {
     options: ConnectOptions,
+    most_connections: u32,
     pool: OnceCell<DatabaseConnection>,
 }
 
@@ -32,7 +36,7 @@ impl Database {
             .connect_lazy(true)
             .test_before_acquire(false)
             .sqlx_logging(false);
-        Ok(Self { options: connect, pool: OnceCell::new() })
+        Ok(Self { options: connect, most_connections: options.max_connections, pool: OnceCell::new() })
     }
 
     async fn pool(&self) -> Result<&DatabaseConnection, Fault> {
@@ -66,7 +70,7 @@ impl Database {
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
-        let transaction = self.pool().await?.begin().await?;
+        let transaction = self.begin().await?;
         match act(Act(Connection::Transaction(&transaction))).await {
             Ok(outcome) => {
                 transaction.commit().await?;
@@ -81,11 +85,34 @@ impl Database {
         }
     }
 
+    /// Begins a transaction. After a restart of PostgreSQL the pool holds connections that are dead and don't know it;
+    /// each is found out by its first use, when nothing has been done on it yet, and the next is taken.
+    async fn begin(&self) -> Result<DatabaseTransaction, Fault> {
+        let pool = self.pool().await?;
+        for _ in 0..self.most_connections {
+            match pool.begin().await {
+                Err(error) if was_dead(&error) => tracing::debug!(%error, "a connection of the pool was dead"),
+                outcome => return Ok(outcome?),
+            }
+        }
+        Ok(pool.begin().await?)
+    }
+
     pub(super) async fn read<T, F>(&self, read: F) -> Result<T, Fault>
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
         let pool = self.pool().await?;
         read(Act(Connection::Pool(pool))).await
+    }
+}
+
+/// Whether the connection broke, and not the database refused.
+fn was_dead(error: &DbErr) -> bool {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => matches!(&**inner, SqlxError::Io(_)),
+        _ => false,
     }
 }

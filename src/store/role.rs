@@ -76,11 +76,25 @@ impl Store {
         self.read(move |mut act| Box::pin(async move { act.all(select).await })).await
     }
 
-    /// Adds a role; `false` where the name is taken.
+    /// Which group has which role.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn add_role(&self, row: role::Model, event: audit_event::Model) -> Result<bool, Fault> {
+    pub async fn list_group_roles(&self) -> Result<Vec<group_role::Model>, Fault> {
+        self.read(|mut act| Box::pin(async move { act.all(group_role::Entity::find()).await })).await
+    }
+
+    /// Adds a role with what it includes; `false` where the name is taken. No circle can come of it, for nothing
+    /// includes the new role yet.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn add_role(
+        &self,
+        row: role::Model,
+        includes: Vec<role_inclusion::Model>,
+        event: audit_event::Model,
+    ) -> Result<bool, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 let mut known = role::Entity::find()
@@ -94,6 +108,9 @@ impl Store {
                     return Ok(false);
                 }
                 act.insert(row).await?;
+                for inclusion in includes {
+                    act.insert(inclusion).await?;
+                }
                 act.insert(event).await?;
                 directory::changed(&mut act).await?;
                 Ok(true)

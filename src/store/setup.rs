@@ -25,7 +25,7 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn add_setup_link(&self, link: setup_link::Model) -> Result<(), Fault> {
+    pub async fn add_setup_link(&self, link: setup_link::Model, event: audit_event::Model) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 let delete = Query::delete()
@@ -33,7 +33,8 @@ impl Store {
                     .and_where(Expr::col(setup_link::Column::UsedAt).is_null())
                     .take();
                 act.run(&delete).await?;
-                act.insert(link).await
+                act.insert(link).await?;
+                act.insert(event).await
             })
         })
         .await

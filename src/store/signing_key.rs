@@ -8,6 +8,25 @@ use sea_orm::{EntityTrait, QueryOrder};
 use super::{Store, directory};
 use crate::fault::Fault;
 
+/// How a rotation ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// There was no next key: the new one is it.
+    Published,
+    /// The next key signs from now on, and the new one is the next.
+    Promoted {
+        /// The key that signs.
+        kid: String,
+    },
+    /// The next key is too young to sign; nothing changed.
+    TooSoon {
+        /// The next key.
+        kid: String,
+        /// When it was published.
+        published_at: Timestamp,
+    },
+}
+
 impl Store {
     /// Every key, oldest first.
     ///
@@ -43,43 +62,58 @@ impl Store {
         .await
     }
 
-    /// Rotates: the new key is published as the next one of its algorithm, and the one that was next becomes active,
-    /// while the active one retires and stays published.
+    /// Rotates, as far as it is time: where no key of the algorithm is next, the new one is published as that. Where one
+    /// is, and was published before `published_by`, it becomes active, the active one retires and stays published, and
+    /// the new one is the next. Otherwise nothing changes, for a client may still hold a JWK Set without the next key.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn rotate_signing_key(
         &self,
         fresh: signing_key::Model,
+        published_by: Timestamp,
         now: Timestamp,
-        event: audit_event::Model,
-    ) -> Result<(), Fault> {
+        generated: audit_event::Model,
+        rotated: audit_event::Model,
+    ) -> Result<Rotation, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 directory::changed(&mut act).await?;
                 let known = act.all(signing_key::Entity::find()).await?;
-                let of_algorithm = |state: &str| {
-                    known.iter().find(|key| key.algorithm == fresh.algorithm && key.state == state)
+                let of_algorithm =
+                    |state: &str| known.iter().find(|key| key.algorithm == fresh.algorithm && key.state == state);
+                let outcome = match of_algorithm("next") {
+                    None => Rotation::Published,
+                    Some(next) if next.created_at > published_by.micros() => {
+                        return Ok(Rotation::TooSoon {
+                            kid: next.kid.clone(),
+                            published_at: Timestamp::from_micros(next.created_at),
+                        });
+                    }
+                    Some(next) => {
+                        if let Some(active) = of_algorithm("active") {
+                            let retire = Query::update()
+                                .table(signing_key::Entity)
+                                .value(signing_key::Column::State, "retired")
+                                .value(signing_key::Column::RetiredAt, now.micros())
+                                .and_where(Expr::col(signing_key::Column::Id).eq(active.id))
+                                .take();
+                            act.run(&retire).await?;
+                        }
+                        let activate = Query::update()
+                            .table(signing_key::Entity)
+                            .value(signing_key::Column::State, "active")
+                            .value(signing_key::Column::ActivatedAt, now.micros())
+                            .and_where(Expr::col(signing_key::Column::Id).eq(next.id))
+                            .take();
+                        act.run(&activate).await?;
+                        act.insert(rotated).await?;
+                        Rotation::Promoted { kid: next.kid.clone() }
+                    }
                 };
-                let promoted = of_algorithm("next");
-                if let (Some(promoted), Some(active)) = (promoted, of_algorithm("active")) {
-                    let retire = Query::update()
-                        .table(signing_key::Entity)
-                        .value(signing_key::Column::State, "retired")
-                        .value(signing_key::Column::RetiredAt, now.micros())
-                        .and_where(Expr::col(signing_key::Column::Id).eq(active.id))
-                        .take();
-                    act.run(&retire).await?;
-                    let activate = Query::update()
-                        .table(signing_key::Entity)
-                        .value(signing_key::Column::State, "active")
-                        .value(signing_key::Column::ActivatedAt, now.micros())
-                        .and_where(Expr::col(signing_key::Column::Id).eq(promoted.id))
-                        .take();
-                    act.run(&activate).await?;
-                }
                 act.insert(fresh).await?;
-                act.insert(event).await
+                act.insert(generated).await?;
+                Ok(outcome)
             })
         })
         .await

@@ -4,6 +4,7 @@ use keyward_entities::{
     audit_event, authorization_code, consent, grant, group, group_member, group_role, session, user, user_role,
 };
 use keyward_protocol::Timestamp;
+use keyward_protocol::claims::StandardClaims;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
@@ -66,7 +67,7 @@ impl Store {
         self.read(move |mut act| Box::pin(async move { act.exists(select).await })).await
     }
 
-    /// Adds a user with these roles; `false` where the login key is taken.
+    /// Adds a user with these roles and groups; `false` where the login key is taken.
     ///
     /// # Errors
     /// Where the database fails.
@@ -74,6 +75,7 @@ impl Store {
         &self,
         row: user::Model,
         roles: Vec<user_role::Model>,
+        groups: Vec<group_member::Model>,
         event: audit_event::Model,
     ) -> Result<bool, Fault> {
         self.act(move |mut act| {
@@ -82,25 +84,39 @@ impl Store {
                     return Ok(false);
                 }
                 insert_user(&mut act, row, roles, event).await?;
+                for group in groups {
+                    act.insert(group).await?;
+                }
                 Ok(true)
             })
         })
         .await
     }
 
-    /// Replaces a user's claims.
+    /// Changes a user's claims as `change` says, unless it refuses them. `None` where there is no such user.
     ///
     /// # Errors
-    /// Where the database fails.
-    pub async fn set_user_claims(
+    /// Where the database fails or the row is damaged.
+    pub async fn change_user_claims<E, F>(
         &self,
         id: Uuid,
-        claims: String,
         now: Timestamp,
         event: audit_event::Model,
-    ) -> Result<(), Fault> {
+        change: F,
+    ) -> Result<Option<Result<StandardClaims, E>>, Fault>
+    where
+        E: Send + 'static,
+        F: FnOnce(StandardClaims) -> Result<StandardClaims, E> + Send + 'static,
+    {
         self.act(move |mut act| {
             Box::pin(async move {
+                let select = user::Entity::find().filter(user::Column::Id.eq(id)).lock_exclusive();
+                let Some(row) = act.one(select).await? else { return Ok(None) };
+                let changed = match change(serde_json::from_str(&row.claims)?) {
+                    Ok(changed) => changed,
+                    Err(refused) => return Ok(Some(Err(refused))),
+                };
+                let claims = serde_json::to_string(&changed)?;
                 let update = Query::update()
                     .table(user::Entity)
                     .value(user::Column::Claims, claims)
@@ -108,7 +124,8 @@ impl Store {
                     .and_where(Expr::col(user::Column::Id).eq(id))
                     .take();
                 act.run(&update).await?;
-                act.insert(event).await
+                act.insert(event).await?;
+                Ok(Some(Ok(changed)))
             })
         })
         .await

@@ -1,1 +1,250 @@
-//! The real binary is killed under load; nothing that was answered is lost.
+//! The real binary is killed under load, twenty times. Afterwards every refresh token that was answered works, no code
+//! is redeemed twice, and nobody had to do anything by hand.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
+use crate::support::{Browser, TestDatabase};
+
+const ROUNDS: u64 = 20;
+const WORKERS: usize = 6;
+
+/// The binary under test with its settings.
+struct Binary {
+    settings: Vec<(&'static str, String)>,
+    url: String,
+    running: Option<Child>,
+}
+
+impl Binary {
+    fn new(database: &TestDatabase) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let url = format!("http://localhost:{port}");
+        let settings = vec![
+            ("KEYWARD_DATA_DIR", database.folder().display().to_string()),
+            ("KEYWARD_DATABASE_URL", database.url()),
+            ("KEYWARD_SERVER_LISTEN", format!("127.0.0.1:{port}")),
+            ("KEYWARD_PUBLIC_URL", url.clone()),
+            ("KEYWARD_KEYS_ALGORITHMS", "ES256".to_owned()),
+            ("KEYWARD_LOG_LEVEL", "warn".to_owned()),
+        ];
+        Self { settings, url, running: None }
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
+        command.args(arguments).envs(self.settings.iter().map(|(name, value)| (*name, value)));
+        command
+    }
+
+    /// Runs a command to its end, with this on standard input, and gives the JSON it prints.
+    fn run(&self, arguments: &[&str], input: &str) -> Value {
+        let mut child =
+            self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    async fn start(&mut self, http: &reqwest::Client) {
+        self.running = Some(self.command(&["serve"]).stdin(Stdio::null()).spawn().unwrap());
+        for _ in 0..600 {
+            if let Ok(answer) = http.get(format!("{}/health/ready", self.url)).send().await
+                && answer.status().is_success()
+            {
+                return;
+            }
+            pause(Duration::from_millis(50)).await;
+        }
+        panic!("the server doesn't come up");
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.running.take() {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
+impl Drop for Binary {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "the binary under test runs on real time")]
+async fn pause(duration: Duration) {
+    tokio::time::sleep(duration).await;
+}
+
+/// One client of the load: a chain of refresh tokens, and codes.
+struct Worker {
+    http: reqwest::Client,
+    url: String,
+    secret: String,
+    /// The last refresh token that was answered.
+    refresh_token: String,
+    /// Codes whose redemption was answered by 200.
+    redeemed: Vec<String>,
+    /// Codes whose redemption got no answer.
+    lost: Vec<String>,
+    refreshes: usize,
+}
+
+impl Worker {
+    async fn token(&self, form: &[(&str, &str)]) -> Option<Answer> {
+        let mut form = form.to_vec();
+        form.extend([("client_id", "crash"), ("client_secret", self.secret.as_str())]);
+        let response = self.http.post(format!("{}/token", self.url)).form(&form).send().await.ok()?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Some(Answer { status, headers, text: response.text().await.ok()? })
+    }
+
+    async fn redeem(&self, code: &str) -> Option<Answer> {
+        let form = [
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", "https://app.example/cb"),
+            ("code_verifier", VERIFIER),
+        ];
+        self.token(&form).await
+    }
+
+    async fn refresh(&mut self) -> Option<()> {
+        let form = [("grant_type", "refresh_token"), ("refresh_token", self.refresh_token.as_str())];
+        let answer = self.token(&form).await?;
+        assert_eq!(answer.status, 200, "a refresh token that was answered must work: {}", answer.text);
+        self.refresh_token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+        self.refreshes += 1;
+        Some(())
+    }
+
+    /// Works until the server is gone.
+    async fn work(&mut self, browser: &Browser, stop: &AtomicBool) {
+        while !stop.load(Ordering::Relaxed) {
+            if self.refresh().await.is_none() {
+                return;
+            }
+            let Some(code) = next_code(browser, &self.url).await else { return };
+            match self.redeem(&code).await {
+                Some(answer) => {
+                    assert_eq!(answer.status, 200, "{}", answer.text);
+                    self.redeemed.push(code);
+                }
+                None => {
+                    self.lost.push(code);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// What must hold when the server is back.
+    async fn check(&mut self) {
+        self.refresh().await.expect("the server is back");
+        for code in std::mem::take(&mut self.lost) {
+            // Committed or not: after this answer it is spent.
+            self.redeem(&code).await.expect("the server is back");
+            self.redeemed.push(code);
+        }
+        for code in std::mem::take(&mut self.redeemed) {
+            let answer = self.redeem(&code).await.expect("the server is back");
+            assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "a code was redeemed twice");
+        }
+    }
+}
+
+fn authorize_url(url: &str) -> String {
+    format!(
+        "{url}/authorize?client_id=crash&response_type=code&scope=openid+offline_access&state=s\
+         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
+    )
+}
+
+/// A code from the session that the browser has; `None` where the server is gone.
+async fn next_code(browser: &Browser, url: &str) -> Option<String> {
+    let response = browser.request(reqwest::Method::GET, &authorize_url(url)).send().await.ok()?;
+    let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let code = crate::support::browser::parameters(location).remove("code");
+    Some(code.expect("the session that was answered stands"))
+}
+
+async fn killed_under_load(database: TestDatabase) {
+    let http = http_client();
+    let mut binary = Binary::new(&database);
+    binary.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
+    let client = binary.run(
+        &[
+            "--json", "clients", "add", "--name", "Crash", "--id", "crash", "--redirect-uri", "https://app.example/cb",
+            "--grant", "authorization_code", "--grant", "refresh_token", "--scope", "openid offline_access",
+            "--first-party", "--auth-method", "client_secret_post", "--id-token-alg", "ES256",
+        ],
+        "",
+    );
+    binary.start(&http).await;
+    let browser = Arc::new(Browser::at(&binary.url));
+    browser.code(&authorize_url(&binary.url), "ada").await;
+    let mut workers = Vec::new();
+    for _ in 0..WORKERS {
+        let mut worker = Worker {
+            http: http_client(),
+            url: binary.url.clone(),
+            secret: client["client_secret"].as_str().unwrap().to_owned(),
+            refresh_token: String::new(),
+            redeemed: Vec::new(),
+            lost: Vec::new(),
+            refreshes: 0,
+        };
+        let code = next_code(&browser, &binary.url).await.unwrap();
+        let tokens = worker.redeem(&code).await.unwrap().json();
+        worker.refresh_token = tokens["refresh_token"].as_str().unwrap().to_owned();
+        workers.push(worker);
+    }
+    for round in 0..ROUNDS {
+        let stop = Arc::new(AtomicBool::new(false));
+        let running: Vec<_> = workers
+            .drain(..)
+            .map(|mut worker| {
+                let (browser, stop) = (Arc::clone(&browser), Arc::clone(&stop));
+                tokio::spawn(async move {
+                    worker.work(&browser, &stop).await;
+                    worker
+                })
+            })
+            .collect();
+        pause(Duration::from_millis(60 + 37 * (round % 7))).await;
+        binary.kill();
+        stop.store(true, Ordering::Relaxed);
+        for worker in running {
+            workers.push(worker.await.unwrap());
+        }
+        binary.start(&http).await;
+        for worker in &mut workers {
+            worker.check().await;
+        }
+    }
+    let refreshes: usize = workers.iter().map(|worker| worker.refreshes).sum();
+    assert!(refreshes > WORKERS * usize::try_from(ROUNDS).unwrap(), "there was no load: {refreshes} refreshes");
+    binary.kill();
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite() {
+    killed_under_load(TestDatabase::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn postgres() {
+    killed_under_load(TestDatabase::postgres().await).await;
+}

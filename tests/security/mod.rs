@@ -1,1 +1,16 @@
 //! Attacks, each as a test that fails where the attack works.
+
+mod cors;
+mod csrf;
+mod enumeration;
+mod escaping;
+pub mod forge;
+mod headers;
+mod host;
+mod leakage;
+mod mix_up;
+mod redirect;
+mod sealed;
+mod session;
+mod token_confusion;
+pub mod visitor;

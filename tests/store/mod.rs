@@ -29,9 +29,9 @@ on_each_database! {
                 created_at: now.micros(),
             };
             let event = app.audit_record(AuditEvent::by_cli(AuditKind::RoleChanged)).unwrap();
-            assert!(app.store.add_role(row.clone(), event.clone()).await.unwrap());
+            assert!(app.store.add_role(row.clone(), Vec::new(), event.clone()).await.unwrap());
             let twin = role::Model { id: app.random.uuid_v7(now).unwrap(), ..row };
-            assert!(!app.store.add_role(twin, event).await.unwrap(), "the name is taken");
+            assert!(!app.store.add_role(twin, Vec::new(), event).await.unwrap(), "the name is taken");
             ids.push(id);
         }
         let include = async |role: usize, included: usize| {

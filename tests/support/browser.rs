@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::TestServer;
-use super::server::{Answer, PASSWORD};
+use super::authority::TestAuthority;
+use super::server::{Answer, PASSWORD, http_builder};
 
 /// Keeps cookies and follows redirects within the server.
 pub struct Browser {
@@ -12,14 +13,17 @@ pub struct Browser {
 }
 
 impl Browser {
-    #[allow(clippy::disallowed_methods, reason = "the tests' own requests")]
     pub fn new(server: &TestServer) -> Self {
-        let http = reqwest::Client::builder()
-            .cookie_store(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
-        Self { http, url: server.url.clone() }
+        Self::trusting(&server.url, server.authority())
+    }
+
+    /// For a server at this address.
+    pub fn at(url: &str) -> Self {
+        Self::trusting(url, None)
+    }
+
+    fn trusting(url: &str, authority: Option<&TestAuthority>) -> Self {
+        Self { http: http_builder(authority).cookie_store(true).build().unwrap(), url: url.to_owned() }
     }
 
     /// One request, no redirect followed.

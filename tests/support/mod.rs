@@ -1,6 +1,7 @@
 //! What the tests stand on: a real server in this process with a clock that they move, a browser of cookies and forms,
 //! and databases of their own.
 
+pub mod authority;
 pub mod browser;
 pub mod database;
 pub mod server;

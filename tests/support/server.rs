@@ -20,6 +20,7 @@ use keyward_protocol::client_metadata::{ClientMetadata, ClientType, GrantType};
 use keyward_protocol::scope::ScopeSet;
 use serde_json::Value;
 
+use super::authority::TestAuthority;
 use super::database::TestDatabase;
 
 /// The password of every test user.
@@ -36,6 +37,7 @@ pub struct TestServer {
     pub http: reqwest::Client,
     handle: Handle<SocketAddr>,
     database: TestDatabase,
+    authority: Option<TestAuthority>,
 }
 
 /// A client to register, with defaults for a confidential web app.
@@ -117,8 +119,32 @@ impl TestServer {
 
     /// A server with this clock.
     pub async fn at(database: TestDatabase, clock: Clock, change: impl FnOnce(&mut Settings)) -> Self {
+        Self::start(database, clock, None, change).await
+    }
+
+    /// A server for foreign clients: https with a certificate of an authority of its own, the real clock, and signing
+    /// keys of every kind.
+    pub async fn https(database: TestDatabase, change: impl FnOnce(&mut Settings)) -> Self {
+        let authority = TestAuthority::new();
+        let files = (authority.certificate_file(), authority.key_file());
+        Self::start(database, Clock::system(), Some(authority), |settings| {
+            settings.server.tls_certificate_file = Some(files.0);
+            settings.server.tls_key_file = Some(files.1);
+            settings.keys.algorithms = vec!["ES256".into(), "RS256".into(), "EdDSA".into()];
+            change(settings);
+        })
+        .await
+    }
+
+    async fn start(
+        database: TestDatabase,
+        clock: Clock,
+        authority: Option<TestAuthority>,
+        change: impl FnOnce(&mut Settings),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let scheme = if authority.is_some() { "https" } else { "http" };
+        let url = format!("{scheme}://localhost:{}", listener.local_addr().unwrap().port());
         let mut settings = Settings::default();
         settings.public_url = url.parse().unwrap();
         settings.server.listen = listener.local_addr().unwrap();
@@ -133,7 +159,8 @@ impl TestServer {
         let handle = Handle::new();
         tokio::spawn(serve::serve(Arc::clone(&app), listener, handle.clone()));
         handle.listening().await.unwrap();
-        let server = Self { app, url, http: http_client(), handle, database };
+        let http = http_client_trusting(authority.as_ref());
+        let server = Self { app, url, http, handle, database, authority };
         server.add_scope("api").await;
         server
     }
@@ -148,6 +175,11 @@ impl TestServer {
     /// The database, for another look.
     pub fn database(&self) -> &TestDatabase {
         &self.database
+    }
+
+    /// Who issued the certificate of an https server.
+    pub fn authority(&self) -> Option<&TestAuthority> {
+        self.authority.as_ref()
     }
 
     /// Moves the clock on.
@@ -186,7 +218,7 @@ impl TestServer {
         };
         let row = new_user(app, name, login_key(name).unwrap(), claims, Some(hash)).unwrap();
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::UserAdded)).unwrap();
-        assert!(app.store.add_user(row.clone(), Vec::new(), event).await.unwrap());
+        assert!(app.store.add_user(row.clone(), Vec::new(), Vec::new(), event).await.unwrap());
         row
     }
 
@@ -327,10 +359,26 @@ impl Answer {
 }
 
 /// A client without cookies that follows no redirect.
-#[allow(clippy::disallowed_methods, reason = "the tests' own requests")]
 pub fn http_client() -> reqwest::Client {
+    http_client_trusting(None)
+}
+
+/// The same, which trusts this authority and no other.
+pub fn http_client_trusting(authority: Option<&TestAuthority>) -> reqwest::Client {
+    http_builder(authority).build().unwrap()
+}
+
+/// Follows no redirect and goes by no proxy.
+#[allow(clippy::disallowed_methods, reason = "the tests' own requests")]
+pub fn http_builder(authority: Option<&TestAuthority>) -> reqwest::ClientBuilder {
     serve::install_provider();
-    reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    match authority {
+        None => builder,
+        Some(authority) => {
+            builder.tls_certs_only([reqwest::Certificate::from_pem(authority.ca_pem().as_bytes()).unwrap()])
+        }
+    }
 }
 
 /// The machine's clock, in seconds.

@@ -76,9 +76,11 @@ pub fn router(app: &Arc<App>) -> Router {
 }
 
 fn with_cors(app: &Arc<App>, class: CorsClass, handler: MethodRouter<Arc<App>>) -> MethodRouter<Arc<App>> {
+    // A preflight is an OPTIONS request. The route must know that method: what the router puts in for methods that a
+    // route doesn't know stands outside of the route's layers.
     match class {
-        CorsClass::Open => handler.layer(from_fn_with_state(Arc::clone(app), cors::open)),
-        CorsClass::Clients => handler.layer(from_fn_with_state(Arc::clone(app), cors::clients)),
+        CorsClass::Open => handler.options(wrong_method).layer(from_fn_with_state(Arc::clone(app), cors::open)),
+        CorsClass::Clients => handler.options(wrong_method).layer(from_fn_with_state(Arc::clone(app), cors::clients)),
         CorsClass::None => handler,
     }
 }

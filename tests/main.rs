@@ -5,6 +5,7 @@
 mod support;
 
 mod browser;
+mod crash;
 
 mod endpoint;
 mod flow;

@@ -240,14 +240,12 @@ impl ClientMetadata {
                 }
             }
         }
-        match (&self.jwks, self.token_endpoint_auth_method) {
-            (None, Some(AuthMethod::PrivateKeyJwt)) => return refuse("private_key_jwt needs jwks."),
-            (Some(jwks), _) => {
-                if keyward_keys::ClientKeys::parse(jwks).is_err() {
-                    return refuse("The jwks are not a set of usable public keys.");
-                }
-            }
-            _ => {}
+        let signs = self.token_endpoint_auth_method == Some(AuthMethod::PrivateKeyJwt);
+        match self.jwks.as_ref().map(keyward_keys::ClientKeys::parse) {
+            None if signs => return refuse("private_key_jwt needs jwks."),
+            Some(Err(_)) => return refuse("The jwks are not a set of usable public keys."),
+            Some(Ok(keys)) if signs && keys.is_empty() => return refuse("The jwks have no key that verifies a signature."),
+            None | Some(Ok(_)) => {}
         }
         if !self.default_scope.is_subset_of(&self.scope) {
             return refuse("The default scope is not within the scope.");

@@ -91,7 +91,7 @@ pub fn decide(code: &StoredCode, context: CodeContext, presented: CodePresented<
     CodeDecision::Redeem
 }
 
-/// Whether a code redemption issues a refresh token: if and only if the client has the grant (protocol decision 12).
+/// Protocol decision 12: without `offline_access` what a redemption gives ends with the session.
 pub fn ties_to_session(scope: &ScopeSet) -> bool {
     !scope.contains(crate::authorization_request::OFFLINE_ACCESS)
 }

@@ -65,7 +65,8 @@ fn value_of(name: &str, text: &str) -> Result<Value, ClaimProblem> {
     }
     // An address may have several lines (OpenID Connect Core §5.1.1).
     let lines = name.starts_with("address.");
-    if text.len() > MOST_BYTES || text.chars().any(|character| character.is_control() && !(lines && character == '\n')) {
+    if text.len() > MOST_BYTES || text.chars().any(|character| character.is_control() && !(lines && character == '\n'))
+    {
         return Err(ClaimProblem::Unusable(name.to_owned()));
     }
     Ok(if text.is_empty() { Value::Null } else { Value::String(text.to_owned()) })

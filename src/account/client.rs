@@ -86,8 +86,7 @@ pub fn check(app: &App, metadata: &ClientMetadata) -> Result<(), ClientProblem> 
 fn check_with(metadata: &ClientMetadata, has_key: impl Fn(Algorithm) -> bool) -> Result<(), ClientProblem> {
     metadata.check().map_err(ClientProblem::Metadata)?;
     // Only the code flow issues ID tokens (protocol decision 34).
-    let id_token =
-        metadata.has_grant(GrantType::AuthorizationCode).then_some(metadata.id_token_signed_response_alg);
+    let id_token = metadata.has_grant(GrantType::AuthorizationCode).then_some(metadata.id_token_signed_response_alg);
     match id_token.into_iter().chain(metadata.access_token_signed_response_alg).find(|algorithm| !has_key(*algorithm)) {
         Some(missing) => Err(ClientProblem::NoKey(missing)),
         None => Ok(()),
@@ -214,7 +213,8 @@ mod tests {
 
     async fn app() -> (tempfile::TempDir, std::sync::Arc<App>) {
         let folder = tempfile::tempdir().unwrap();
-        let mut settings = Settings { data_dir: folder.path().to_owned(), ..Settings::default() };
+        let mut settings = Settings::default();
+        settings.data_dir = folder.path().to_owned();
         settings.keys.algorithms = vec!["ES256".to_owned()];
         let app = App::start(settings, Clock::standing_at(Timestamp::from_seconds(1_800_000_000))).await.unwrap();
         (folder, app)

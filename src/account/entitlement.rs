@@ -31,9 +31,8 @@ pub enum NameProblem {
 /// # Errors
 /// What is wrong with it.
 pub fn check_name(name: &str) -> Result<(), NameProblem> {
-    let usable = (1..=MOST_NAME_BYTES).contains(&name.len())
-        && !name.chars().any(char::is_control)
-        && name.trim() == name;
+    let usable =
+        (1..=MOST_NAME_BYTES).contains(&name.len()) && !name.chars().any(char::is_control) && name.trim() == name;
     if usable { Ok(()) } else { Err(NameProblem::Name) }
 }
 

@@ -18,10 +18,7 @@ pub(super) enum ConfigCommand {
 }
 
 /// Runs it; `load` reads the settings where they are needed.
-pub(super) fn run(
-    command: ConfigCommand,
-    load: impl FnOnce() -> Result<Settings, Failure>,
-) -> Result<Report, Failure> {
+pub(super) fn run(command: ConfigCommand, load: impl FnOnce() -> Result<Settings, Failure>) -> Result<Report, Failure> {
     match command {
         ConfigCommand::Check => Ok(check(&load()?)),
         ConfigCommand::Example => {
@@ -65,11 +62,11 @@ mod tests {
 
     #[test]
     fn a_check_names_places_and_weak_choices_but_no_values() {
-        let flags = vec![("authorization.require_pkce".to_owned(), "false".to_owned())];
+        let flags = vec![("passwords.min_length".to_owned(), "7".to_owned())];
         let environment = vec![("KEYWARD_KEYS_MASTER_KEY".to_owned(), "A".repeat(43))];
         let settings = Settings::load(&Sources { flags, environment, ..Sources::default() }).unwrap();
         let report = check(&settings);
-        assert!(report.text.contains("authorization.require_pkce  flag authorization.require_pkce\n"), "{}", report.text);
+        assert!(report.text.contains("passwords.min_length  flag passwords.min_length\n"), "{}", report.text);
         assert!(report.text.contains("warning: "), "{}", report.text);
         assert!(report.json["settings"].as_array().unwrap().iter().any(|row| row["name"] == "keys.master_key"));
         assert!(!report.json.to_string().contains("AAAA") && !report.text.contains("AAAA"));

@@ -4,19 +4,26 @@
 //! A command returns what it has to say (`output.rs` writes it) and asks the operator through `terminal.rs`. Exit codes:
 //! 0 done, 1 failed, 2 the arguments can't be understood.
 
+mod clients;
 mod config;
 #[cfg(feature = "demo")]
 mod demo;
+mod groups;
+mod keys;
 mod migrate;
 mod output;
+mod roles;
+mod scopes;
 mod serve;
 mod setup_link;
 mod terminal;
+mod users;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use keyward_keys::{Algorithm, UnknownAlgorithm};
 use tokio::runtime::{Builder, Runtime};
 
 use self::output::{Failure, Format, Report};
@@ -45,6 +52,12 @@ struct Cli {
     command: Command,
 }
 
+impl Cli {
+    fn format(&self) -> Format {
+        if self.json { Format::Json } else { Format::Text }
+    }
+}
+
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the server
@@ -52,13 +65,38 @@ enum Command {
     /// Run the server with example programs, to look around
     #[cfg(feature = "demo")]
     Demo(demo::DemoFlags),
-    /// Bring the database's schema up to date
-    Migrate,
-    /// Make a one-time link to the page on which an admin is made
-    SetupLink,
     /// Check settings, or show what can be set
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Bring the database's schema up to date
+    Migrate,
+    #[command(flatten)]
+    Stored(StoredCommand),
+}
+
+/// The commands that work on what the database holds, and end.
+#[derive(Debug, Subcommand)]
+enum StoredCommand {
+    /// Make a one-time link to the page on which an admin is made
+    SetupLink,
+    /// Add, change and list users
+    #[command(subcommand)]
+    Users(users::UsersCommand),
+    /// Register, change and list clients
+    #[command(subcommand)]
+    Clients(clients::ClientsCommand),
+    /// Define roles and say who has them
+    #[command(subcommand)]
+    Roles(roles::RolesCommand),
+    /// Define groups and say who is in them
+    #[command(subcommand)]
+    Groups(groups::GroupsCommand),
+    /// Define scopes
+    #[command(subcommand)]
+    Scopes(scopes::ScopesCommand),
+    /// List and rotate signing keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
 }
 
 /// The command line as clap knows it, for man pages and completions.
@@ -76,7 +114,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
-    let format = if cli.json { Format::Json } else { Format::Text };
+    let format = cli.format();
     let outcome = run(cli).and_then(|report| match report {
         Some(report) => output::print(&report, format),
         None => Ok(()),
@@ -92,6 +130,7 @@ pub fn main() -> ExitCode {
 
 /// Runs a command; those that run until they are stopped have nothing to say at the end.
 fn run(cli: Cli) -> Result<Option<Report>, Failure> {
+    let format = cli.format();
     let Cli { config, set, command, json: _ } = cli;
     let load = || -> Result<Settings, Failure> { Ok(Settings::load(&Sources::gather(config, set)?)?) };
     match command {
@@ -99,23 +138,29 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
         #[cfg(feature = "demo")]
         Command::Demo(flags) => demo::run(flags).map(|()| None),
         Command::Config(command) => config::run(command, load).map(Some),
-        command => {
+        Command::Migrate => {
             let settings = load()?;
             start_log();
-            runtime(Threads::One)?.block_on(on_database(command, settings)).map(Some)
+            runtime(Threads::One)?.block_on(migrate::run(&settings)).map(Some)
+        }
+        Command::Stored(command) => {
+            let settings = load()?;
+            start_log();
+            runtime(Threads::One)?.block_on(on_database(command, settings, format)).map(Some)
         }
     }
 }
 
-/// The commands that work on the database and end.
-async fn on_database(command: Command, settings: Settings) -> Result<Report, Failure> {
-    if matches!(command, Command::Migrate) {
-        return migrate::run(&settings).await;
-    }
+async fn on_database(command: StoredCommand, settings: Settings, format: Format) -> Result<Report, Failure> {
     let app = App::start(settings, Clock::system()).await?;
     match command {
-        Command::SetupLink => setup_link::run(&app).await,
-        _ => Err(Failure::refused("this command needs no database")),
+        StoredCommand::SetupLink => setup_link::run(&app).await,
+        StoredCommand::Users(command) => users::run(&app, command).await,
+        StoredCommand::Clients(command) => clients::run(&app, command, format).await,
+        StoredCommand::Roles(command) => roles::run(&app, command).await,
+        StoredCommand::Groups(command) => groups::run(&app, command).await,
+        StoredCommand::Scopes(command) => scopes::run(&app, command).await,
+        StoredCommand::Keys(command) => keys::run(&app, command).await,
     }
 }
 
@@ -147,6 +192,11 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Reads the name of an algorithm that signs.
+fn algorithm(text: &str) -> Result<Algorithm, String> {
+    text.parse().map_err(|error: UnknownAlgorithm| error.to_string())
+}
+
 /// A short log on standard error for commands that end: without times, for somebody is looking on.
 fn start_log() {
     let builder = tracing_subscriber::fmt()
@@ -157,4 +207,108 @@ fn start_log() {
         .without_time();
     // An error says that a log was started before in this process: that one stays.
     let _ = builder.try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(std::iter::once("keyward").chain(line.split(' '))).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn settings_come_before_the_command_and_json_anywhere() {
+        let cli = parse("--set server.listen=[::1]:1 --set a=b=c users list --json --config x.toml").unwrap();
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        assert_eq!(cli.set, [pair("server.listen", "[::1]:1"), pair("a", "b=c")]);
+        assert_eq!((cli.format(), cli.config), (Format::Json, Some("x.toml".into())));
+        assert_eq!(parse("users list").unwrap().format(), Format::Text);
+    }
+
+    #[test]
+    fn every_command_is_understood() {
+        for line in [
+            "serve",
+            "migrate",
+            "setup-link",
+            "users add ada --email a@x.example --email-verified --role admin --role shop/owner --group staff --password-stdin",
+            "users add ada --no-password",
+            "users list --search a --after b --limit 5",
+            "users show ada",
+            "users edit ada --claim nickname=A --claim address.locality=",
+            "users set-password ada --password-stdin",
+            "users disable ada",
+            "users enable ada",
+            "users delete ada --yes",
+            "clients add --name Shop --redirect-uri https://shop.example/cb --first-party",
+            "clients list",
+            "clients show shop",
+            "clients edit shop --name Shop",
+            "clients rotate-secret shop --overlap 1h",
+            "clients delete shop --yes",
+            "roles add admin --permission ban --includes user --client shop",
+            "roles list",
+            "roles delete shop/owner",
+            "roles include admin user",
+            "roles exclude admin user",
+            "roles assign admin --user ada",
+            "roles unassign admin --group staff",
+            "groups add staff",
+            "groups list",
+            "groups delete staff",
+            "groups join staff ada",
+            "groups leave staff ada",
+            "scopes add notes --title T --description D --permission p",
+            "scopes list",
+            "scopes delete notes",
+            "keys list",
+            "keys rotate --algorithm ES256 --now",
+            "config check",
+            "config example",
+            "config reference",
+        ] {
+            assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_never_an_argument() {
+        fn flags(command: &clap::Command, found: &mut Vec<String>) {
+            let takes = command.get_arguments().filter(|flag| flag.get_action().takes_values());
+            found.extend(takes.filter_map(|flag| flag.get_long()).map(str::to_owned));
+            command.get_subcommands().for_each(|inner| flags(inner, found));
+        }
+        let mut found = Vec::new();
+        flags(&command(), &mut found);
+        assert!(found.contains(&"email".to_owned()));
+        assert!(!found.iter().any(|flag| flag.contains("password") || flag.contains("secret")), "{found:?}");
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused() {
+        use clap::error::ErrorKind::*;
+        for (line, kind) in [
+            ("users add ada --password-stdin --no-password", ArgumentConflict),
+            ("users add ada --email-verified", MissingRequiredArgument),
+            ("users edit ada", MissingRequiredArgument),
+            ("users edit ada --claim nickname", ValueValidation),
+            ("users list --limit 0", ValueValidation),
+            ("clients add --redirect-uri https://shop.example/cb", MissingRequiredArgument),
+            ("roles assign admin", MissingRequiredArgument),
+            ("roles assign admin --user ada --group staff", ArgumentConflict),
+            ("scopes add notes --title T", MissingRequiredArgument),
+            ("keys rotate --algorithm HS256", ValueValidation),
+            ("--set listen serve", ValueValidation),
+            ("--set =x serve", ValueValidation),
+            ("frobnicate", InvalidSubcommand),
+        ] {
+            assert_eq!(parse(line).unwrap_err(), kind, "{line}");
+        }
+    }
 }

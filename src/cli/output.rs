@@ -117,8 +117,7 @@ pub(super) fn print_failure(failure: &Failure, format: Format) {
 }
 
 fn failure_text(failure: &Failure, format: Format) -> String {
-    let mut text: String =
-        failure.to_string().lines().map(|line| format!("keyward: {}\n", printable(line))).collect();
+    let mut text: String = failure.to_string().lines().map(|line| format!("keyward: {}\n", printable(line))).collect();
     if format == Format::Json {
         let mut document = json!({ "error": failure.to_string() });
         if let (Failure::Settings(error), Some(members)) = (failure, document.as_object_mut()) {

@@ -69,7 +69,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Backend {
     Sqlite(sqlite::Database),
-    Postgres(postgres::Database),
+    Postgres(Box<postgres::Database>),
 }
 
 impl Store {
@@ -86,7 +86,7 @@ impl Store {
     /// # Errors
     /// Where the URL can't be read.
     pub fn open_postgres(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self { backend: Backend::Postgres(postgres::Database::open(url, options)?) })
+        Ok(Self { backend: Backend::Postgres(Box::new(postgres::Database::open(url, options)?)) })
     }
 
     /// Which database this is.

@@ -119,6 +119,11 @@ fn pictures() -> Option<PathBuf> {
 impl Browser {
     /// Starts driver and browser.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts them with more flags.
+    pub async fn start_with(more: &[&str]) -> Self {
         let profile = tempfile::Builder::new().prefix("keyward-browser-").tempdir().unwrap();
         // Both write below their home folder: that isn't to be the home of whoever runs the tests.
         let mut command = Command::new("chromedriver");
@@ -129,7 +134,7 @@ impl Browser {
         });
         let port = port.await.expect("chromedriver starts");
         let mut capabilities = DesiredCapabilities::chrome();
-        for flag in FLAGS {
+        for flag in FLAGS.iter().chain(more) {
             capabilities.add_arg(flag).unwrap();
         }
         capabilities.add_arg(&format!("--user-data-dir={}", profile.path().join("profile").display())).unwrap();
@@ -245,6 +250,12 @@ impl Browser {
         });
         let first = first.await;
         self.found(first, &selectors.join(" or ")).await
+    }
+
+    /// Makes sure that the page is one of this server.
+    pub async fn is_at(&self, origin: &str) {
+        let address = self.address().await;
+        assert!(address.starts_with(&format!("{origin}/")), "not at {origin}: {}", self.describe().await);
     }
 
     /// The page's address.

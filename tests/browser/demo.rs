@@ -43,15 +43,16 @@ impl Demo {
         process.line(|line| line.contains("Ctrl+C").then_some(())).await?;
         let lines = process.lines();
         let said = |label: &str| {
-            let line = lines.iter().find_map(|line| line.trim().strip_prefix(label)).unwrap();
-            line.split_whitespace().next().unwrap().to_owned()
+            // A label is followed by a column of blanks.
+            let rest = lines.iter().find_map(|line| line.trim().strip_prefix(label)?.strip_prefix("  ")).unwrap();
+            rest.split_whitespace().next().unwrap().to_owned()
         };
         Some(Self {
-            web_app: said("web app "),
-            single_page_app: said("single-page app "),
-            issuer: said("Keyward "),
-            user: said("user name "),
-            password: said("password "),
+            web_app: said("web app"),
+            single_page_app: said("single-page app"),
+            issuer: said("Keyward"),
+            user: said("user name"),
+            password: said("password"),
             process,
         })
     }

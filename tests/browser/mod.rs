@@ -4,7 +4,7 @@
 //! With `KEYWARD_SCREENSHOTS=DIR` the stories of `pages` also save a picture of each page: light and dark, wide and as
 //! on a phone.
 
-mod chromium;
+pub mod chromium;
 mod demo;
 mod process;
 

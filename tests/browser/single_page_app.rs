@@ -11,7 +11,7 @@ async fn a_person_logs_in_works_and_logs_out() {
     let (demo, browser) = (Demo::start().await, Browser::start().await);
     browser.open(&demo.single_page_app).await;
     browser.follow("#login").await;
-    assert!(browser.address().await.starts_with(&demo.issuer));
+    browser.is_at(&demo.issuer).await;
     demo.sign_in(&browser).await;
     browser.text_with("main", "Demo single-page app").await;
     browser.follow("#allow").await;

@@ -20,7 +20,7 @@ async fn a_login_page_works_after_the_login_in_another_tab() {
 
     browser.go_to_tab(&second).await;
     demo.sign_in(&browser).await;
-    assert!(browser.address().await.starts_with(&demo.web_app), "{}", browser.describe().await);
+    browser.is_at(&demo.web_app).await;
     browser.text("#claims").await;
 
     browser.go_to_tab(&first).await;
@@ -65,10 +65,10 @@ async fn each_tab_returns_to_the_app_that_it_came_from() {
 
     browser.go_to_tab(&first).await;
     demo.arrive(&browser).await;
-    assert!(browser.address().await.starts_with(&demo.web_app));
+    browser.is_at(&demo.web_app).await;
     browser.go_to_tab(&second).await;
     demo.arrive(&browser).await;
-    assert!(browser.address().await.starts_with(&demo.single_page_app));
+    browser.is_at(&demo.single_page_app).await;
     browser.finish(&[]).await;
     demo.finish();
 }

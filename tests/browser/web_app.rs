@@ -11,7 +11,7 @@ async fn a_person_logs_in_works_and_logs_out() {
     let (demo, browser) = (Demo::start().await, Browser::start().await);
     browser.open(&demo.web_app).await;
     browser.follow("#login").await;
-    assert!(browser.address().await.starts_with(&demo.issuer));
+    browser.is_at(&demo.issuer).await;
 
     browser.fill("#username", &demo.user).await;
     browser.fill("#password", "not the password").await;
@@ -26,7 +26,7 @@ async fn a_person_logs_in_works_and_logs_out() {
     assert!(browser.shows("[data-scope='notes.write']").await);
     browser.follow("#allow").await;
 
-    assert!(browser.address().await.starts_with(&demo.web_app));
+    browser.is_at(&demo.web_app).await;
     browser.text_with("h1", "Ada Lovelace").await;
     let claims = browser.json("#claims").await;
     let userinfo = browser.json("#userinfo").await;
@@ -71,7 +71,7 @@ async fn a_person_declines_and_thinks_better_of_it() {
     demo.sign_in(&browser).await;
     browser.follow("#deny").await;
     browser.text("#declined").await;
-    assert!(browser.address().await.starts_with(&demo.web_app));
+    browser.is_at(&demo.web_app).await;
 
     browser.follow("#try-again").await;
     browser.follow("#allow").await;

@@ -1,1 +1,10 @@
 //! What each endpoint says to good and bad requests.
+
+mod authorization;
+mod end_session;
+mod introspection;
+mod jwks;
+mod provider_metadata;
+mod revocation;
+mod token;
+mod userinfo;

@@ -25,21 +25,21 @@ fn bare(answer: &Answer, name: &str) -> String {
 on_each_database! {
     async fn all_failed_logins_look_alike(server) {
         let app = &server.app;
-        server.add_user("ada").await;
+        server.add_user("present-user").await;
         let disabled = server.add_user("disabled-user").await;
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
         app.store.set_user_disabled(disabled.id, true, app.clock.now(), event).await.unwrap();
         let without = new_user(app, "bare-user", login_key("bare-user").unwrap(), StandardClaims::default(), None).unwrap();
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::UserAdded)).unwrap();
-        assert!(app.store.add_user(without, Vec::new(), event).await.unwrap());
+        assert!(app.store.add_user(without, Vec::new(), Vec::new(), event).await.unwrap());
         server.add_client(ClientSpec::web("shop")).await;
         let right = crate::support::server::PASSWORD;
         let long = "x".repeat(5000);
         let mut seen: Option<(u16, Vec<String>, String)> = None;
         for (name, password) in [
-            ("ada", "wrong"),
-            ("ada", ""),
-            ("ada", long.as_str()),
+            ("present-user", "wrong"),
+            ("present-user", ""),
+            ("present-user", long.as_str()),
             ("nobody-here", "wrong"),
             ("nobody-here", right),
             ("no name at all", right),
@@ -67,7 +67,7 @@ on_each_database! {
         }
         // The right password of a live account is another matter: the comparison above can fail.
         let mut visitor = Visitor::new(server);
-        assert_eq!(visitor.sign_in("ada").await.status, 303);
+        assert_eq!(visitor.sign_in("present-user").await.status, 303);
     }
 
     async fn all_failed_client_authentications_look_alike(server) {

@@ -1,5 +1,6 @@
 //! The parts of a running server, wired here and nowhere else.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -8,7 +9,7 @@ use aws_lc_rs::digest;
 use keyward_entities::{audit_event, scope, signing_key};
 use keyward_guard::{AccessToken, KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
-use keyward_protocol::Timestamp;
+use keyward_protocol::access_token::may_be_client_id;
 use moka::sync::Cache;
 use zeroize::Zeroizing;
 
@@ -89,7 +90,11 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
     match settings.database_backend() {
         DatabaseBackend::Sqlite { path } => {
             if let Some(folder) = path.parent() {
-                std::fs::create_dir_all(folder)
+                // What is in there is for the server alone.
+                std::fs::DirBuilder::new()
+                    .recursive(true)
+                    .mode(0o700)
+                    .create(folder)
                     .map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))?;
             }
             Store::open_sqlite(&path, &options)
@@ -138,7 +143,7 @@ impl App {
         let access_token_algorithm: Algorithm =
             settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
         let passwords = PasswordPool::start(&settings.passwords, random.bytes()?)?;
-        let (audit, _) = AuditQueue::start(Arc::clone(&store), settings.audit.queue);
+        let audit = AuditQueue::start(Arc::clone(&store), clock.clone(), settings.audit.queue);
         let leeway = 0;
         let verifier = Verifier::new(settings.issuer()).any_audience().leeway(leeway);
         let app = Self {
@@ -200,9 +205,10 @@ impl App {
         let document = provider_metadata::document(self)?;
         self.provider_metadata_etag.store(Arc::new(provider_metadata::etag(&document)));
         self.provider_metadata.store(Arc::new(document));
+        // The version before the caches: who puts in what was read before the change finds the version changed.
+        self.seen_version.store(version, Ordering::Release);
         self.clients.invalidate_all();
         self.verified.invalidate_all();
-        self.seen_version.store(version, Ordering::Release);
         Ok(())
     }
 
@@ -340,7 +346,8 @@ impl App {
         if let Some(client) = self.clients.get(client_id) {
             return Ok(Some(client));
         }
-        if client_id.len() > 255 {
+        // What can't be registered isn't looked up.
+        if !may_be_client_id(client_id) {
             return Ok(None);
         }
         let version = self.seen_version.load(Ordering::Acquire);
@@ -368,10 +375,13 @@ impl App {
         if let Some(known) = self.verified.get(&key) {
             return if now < known.exp { Ok(known) } else { Err(keyward_guard::TokenRefusal::Expired) };
         }
-        let keys = self.guard_keys.load();
-        let keys = keys.as_deref().ok_or(keyward_guard::TokenRefusal::UnknownKey)?;
-        let verified = self.verifier.verify(keys, token, now)?;
+        let keys = self.guard_keys.load_full().ok_or(keyward_guard::TokenRefusal::UnknownKey)?;
+        let verified = self.verifier.verify(&keys, token, now)?;
         self.verified.insert(key, verified.clone());
+        // Keys that changed meanwhile have emptied the cache before this was put in: take it out again.
+        if !self.guard_keys.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
+            self.verified.invalidate(&key);
+        }
         Ok(verified)
     }
 
@@ -384,6 +394,11 @@ impl App {
         Ok(event.record(self.random.uuid_v7(now)?, now))
     }
 
+    /// Waits until every event that was put into the queue is written.
+    pub async fn flush_audit(&self) {
+        self.audit.flush().await;
+    }
+
     /// Puts an event into the queue.
     ///
     /// # Errors
@@ -391,10 +406,5 @@ impl App {
     pub async fn audit_later(&self, event: AuditEvent) -> Result<(), Fault> {
         self.audit.push(self.audit_record(event)?).await;
         Ok(())
-    }
-
-    /// Now.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }

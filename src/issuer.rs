@@ -9,13 +9,15 @@ use keyward_protocol::authorization_request::OPENID;
 use keyward_protocol::claims::StandardClaims;
 use keyward_protocol::id_token::IdTokenClaims;
 use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::{ErrorCode, Refusal};
 use serde::Serialize;
 use serde_json::Map;
 use uuid::Uuid;
 
-use crate::account::profile;
+use crate::account::profile::{Holder, audience_clients};
 use crate::app::App;
 use crate::fault::Fault;
+use crate::http::json::Failure;
 use crate::store::authorization::LiveGrant;
 use crate::store::client::RegisteredClient;
 
@@ -62,15 +64,25 @@ impl Signers {
     /// # Errors
     /// A fault where the server has no key of the algorithm.
     pub fn for_client(app: &App, client: &RegisteredClient) -> Result<Self, Fault> {
-        let ring = app.key_ring.load();
-        let active = |algorithm: Algorithm| {
-            ring.active(algorithm)
-                .cloned()
-                .ok_or_else(|| Fault::broken(format_args!("there is no signing key for {}", algorithm.as_str())))
-        };
-        let access = client.metadata.access_token_signed_response_alg.unwrap_or(app.access_token_algorithm);
-        Ok(Self { access_token: active(access)?, id_token: active(client.metadata.id_token_signed_response_alg)? })
+        let id_token = active(app, client.metadata.id_token_signed_response_alg)?;
+        Ok(Self { access_token: access_token_signer(app, client)?, id_token })
     }
+}
+
+/// The key for a client's access tokens, where no ID token goes with them.
+///
+/// # Errors
+/// A fault where the server has no key of the algorithm.
+pub fn access_token_signer(app: &App, client: &RegisteredClient) -> Result<Arc<SigningKey>, Fault> {
+    active(app, client.metadata.access_token_signed_response_alg.unwrap_or(app.access_token_algorithm))
+}
+
+fn active(app: &App, algorithm: Algorithm) -> Result<Arc<SigningKey>, Fault> {
+    app.key_ring
+        .load()
+        .active(algorithm)
+        .cloned()
+        .ok_or_else(|| Fault::broken(format_args!("there is no signing key for {}", algorithm.as_str())))
 }
 
 /// Seconds that access tokens of this client live.
@@ -78,23 +90,52 @@ pub fn access_token_lifetime(app: &App, client: &RegisteredClient) -> u64 {
     client.metadata.access_token_lifetime.unwrap_or(app.settings.tokens.access_token_lifetime.as_secs())
 }
 
+/// What of a grant the client may still have: an operator who takes a scope or a resource from a client takes it from the
+/// next token of every grant.
+fn still_allowed(
+    app: &App,
+    client: &RegisteredClient,
+    live: &LiveGrant,
+    scope: &ScopeSet,
+    asked: Vec<String>,
+) -> Result<(ScopeSet, Vec<String>), Failure> {
+    let directory = app.directory.load();
+    let scope = scope.filter(|name| client.metadata.scope.contains(name) && directory.scopes.contains_key(name));
+    if scope.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidGrant, "Nothing of what was granted is allowed any more.").into());
+    }
+    let granted: Vec<String> =
+        if asked.is_empty() { serde_json::from_str(&live.grant.resources).map_err(Fault::from)? } else { asked };
+    let named = !granted.is_empty();
+    let resources: Vec<String> = granted
+        .into_iter()
+        .filter(|resource| client.metadata.resources.contains(resource) && directory.audiences.contains_key(resource))
+        .collect();
+    if named && resources.is_empty() {
+        return Err(Refusal::new(ErrorCode::InvalidTarget, "The granted resources are not allowed any more.").into());
+    }
+    Ok((scope, resources))
+}
+
 /// The tokens of a person's grant.
 ///
 /// # Errors
-/// Where a stored document is damaged or the database fails.
-pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) -> Result<TokenResponse, Fault> {
+/// Where nothing of the grant is allowed any more, a stored document is damaged or the database fails.
+pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) -> Result<TokenResponse, Failure> {
     let GrantedTokens { client, live, scope, resources, nonce, refresh_token } = tokens;
     let now = app.clock.now();
     let grant = &live.grant;
-    let resources = if resources.is_empty() { serde_json::from_str(&grant.resources)? } else { resources };
-    let amr: Vec<String> = serde_json::from_str(&grant.amr)?;
+    let amr: Vec<String> = serde_json::from_str(&grant.amr).map_err(Fault::from)?;
+    let (scope, resources) = still_allowed(app, client, live, scope, resources)?;
+    let scope = &scope;
     let audience = access_token::audience(app.settings.issuer(), &client.metadata, &resources, scope);
-    let roles = profile::roles_for(app, live, scope, &audience).await?;
+    let holder = Holder::load(app, live, scope).await?;
+    let roles = holder.claims(app, scope, &audience_clients(app, &audience));
     let lifetime = access_token_lifetime(app, client);
     let scope_text = scope.to_string();
     let grant_name = grant_name(grant.id);
     let auth_time = grant.auth_time.div_euclid(1_000_000);
-    let access_token = signers.access_token.sign_jwt(
+    let access_token = sign(&signers.access_token,
         TokenType::AccessToken,
         &AccessTokenClaims {
             iss: app.settings.issuer(),
@@ -117,13 +158,15 @@ pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) 
     let id_token = if scope.contains(OPENID) {
         let at_hash = signers.id_token.algorithm().left_half_hash(access_token.as_bytes());
         let sid = live.session_public_id.as_deref().map(|session| app.secrets.sid(session, &client.client_id));
+        // The ID token is for the client, and so are the roles in it.
+        let roles = holder.claims(app, scope, &[client.id]);
         let person = if client.metadata.id_token_scope_claims {
-            let claims: StandardClaims = serde_json::from_str(&live.claims)?;
+            let claims: StandardClaims = serde_json::from_str(&live.claims).map_err(Fault::from)?;
             claims.released(scope, live.claims_updated_at)
         } else {
             Map::new()
         };
-        Some(signers.id_token.sign_jwt(
+        Some(sign(&signers.id_token,
             TokenType::IdToken,
             &IdTokenClaims {
                 iss: app.settings.issuer(),
@@ -156,13 +199,17 @@ pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) 
     })
 }
 
+fn sign(key: &SigningKey, kind: TokenType, claims: &impl Serialize) -> Result<String, Fault> {
+    Ok(key.sign_jwt(kind, claims)?)
+}
+
 /// The access token of a client for itself (RFC 6749 §4.4): one look into memory, one signature.
 ///
 /// # Errors
 /// Where there is no chance or key to be had.
 pub fn for_client(
     app: &App,
-    signers: &Signers,
+    signer: &SigningKey,
     client: &RegisteredClient,
     scope: &ScopeSet,
     resources: &[String],
@@ -171,7 +218,7 @@ pub fn for_client(
     let lifetime = access_token_lifetime(app, client);
     let audience = access_token::audience(app.settings.issuer(), &client.metadata, resources, scope);
     let scope_text = scope.to_string();
-    let access_token = signers.access_token.sign_jwt(
+    let access_token = signer.sign_jwt(
         TokenType::AccessToken,
         &AccessTokenClaims {
             iss: app.settings.issuer(),

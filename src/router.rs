@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use http::header::{self, HeaderValue};
 
 use crate::app::App;
 use crate::endpoint::{
@@ -24,13 +25,13 @@ type Route = (&'static str, CorsClass, MethodRouter<Arc<App>>);
 fn routes() -> Vec<Route> {
     use CorsClass::{Clients, None, Open};
     vec![
-        ("/authorize", None, get(authorization::handle).post(authorization::handle)),
+        ("/authorize", None, get(authorization::handle).post(authorization::handle).head(no_head)),
         ("/token", Clients, post(token::handle)),
         ("/userinfo", Clients, get(userinfo::handle).post(userinfo::handle)),
         ("/introspect", Clients, post(introspection::handle)),
         ("/revoke", Clients, post(revocation::handle)),
         ("/jwks", Open, get(jwks::handle)),
-        ("/end_session", None, get(end_session::handle).post(end_session::handle)),
+        ("/end_session", None, get(end_session::handle).post(end_session::handle).head(no_head)),
         ("/end_session/confirm", None, post(end_session::handle_confirmation)),
         ("/.well-known/openid-configuration", Open, get(provider_metadata::handle)),
         ("/.well-known/oauth-authorization-server", Open, get(provider_metadata::handle)),
@@ -87,6 +88,13 @@ fn with_cors(app: &Arc<App>, class: CorsClass, handler: MethodRouter<Arc<App>>) 
 
 async fn not_found(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     error_page(&app, &incoming, ErrorKind::NotFound, None)
+}
+
+/// RFC 9110 §9.2.1: HEAD is safe. What these two do for GET isn't: they issue codes and end sessions.
+async fn no_head(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
+    let mut response = error_page(&app, &incoming, ErrorKind::Method, None);
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, POST"));
+    response
 }
 
 async fn wrong_method(State(app): State<Arc<App>>, incoming: Incoming) -> Response {

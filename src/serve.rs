@@ -39,14 +39,16 @@ pub async fn run(settings: Settings) -> Result<(), Fault> {
     tracing::info!(address = %listen, issuer = app.settings.issuer(), "keyward is ready");
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
-    match app.settings.server.http_redirect_listen {
-        None => serve(app, listener, handle).await,
+    let served = match app.settings.server.http_redirect_listen {
+        None => serve(Arc::clone(&app), listener, handle).await,
         Some(plain) => {
             let plain = TcpListener::bind(plain).map_err(|error| Fault::broken(format_args!("{plain}: {error}")))?;
             let redirecting = redirect_to_https(Arc::clone(&app), plain, handle.clone());
-            tokio::try_join!(serve(app, listener, handle), redirecting).map(|_| ())
+            tokio::try_join!(serve(Arc::clone(&app), listener, handle), redirecting).map(|_| ())
         }
-    }
+    };
+    app.flush_audit().await;
+    served
 }
 
 /// Serves on this listener until the handle ends it. With certificate and key in the settings it speaks TLS.
@@ -109,7 +111,13 @@ fn bound<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>, timeout: D
         .timer(hyper_util::rt::TokioTimer::new())
         .header_read_timeout(timeout)
         .max_buf_size(64 * 1024);
-    builder.http2().timer(hyper_util::rt::TokioTimer::new()).max_header_list_size(64 * 1024);
+    // A peer of HTTP/2 that doesn't answer to a ping has gone, and its place is given to another.
+    builder
+        .http2()
+        .timer(hyper_util::rt::TokioTimer::new())
+        .max_header_list_size(64 * 1024)
+        .keep_alive_interval(timeout)
+        .keep_alive_timeout(timeout);
 }
 
 /// The one cryptography provider; a second call changes nothing.

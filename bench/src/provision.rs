@@ -82,6 +82,8 @@ impl Accounts {
             ];
             add_client(server, &format!("{name}-{suffix}"), &arguments)
         };
+        let scope = ["scopes", "add", "read", "--title", "Read", "--description", "Read at the API.", "--json"];
+        server.command(&scope, "")?;
         Ok(Self {
             // First, for its audience makes the resource known that the others name.
             api: add_client(server, &format!("bench-api-{suffix}"), &["--audience", &resource])?,

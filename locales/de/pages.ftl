@@ -24,9 +24,7 @@ login-cancel = Abbrechen
 login-wrong-credentials = Benutzername oder Passwort stimmt nicht. Bitte versuchen Sie es noch einmal.
 login-stale-form = Diese Seite war zu lange offen. Bitte melden Sie sich noch einmal an.
 login-busy = Gerade melden sich viele an. Bitte versuchen Sie es in ein paar Sekunden noch einmal.
-login-session-ended = Ihre Sitzung ist zu Ende. Bitte melden Sie sich wieder an.
 login-reauthenticate = Bitte bestätigen Sie, dass Sie es sind: Melden Sie sich noch einmal an.
-login-password-changed = Ihr Passwort wurde geändert. Melden Sie sich mit dem neuen an.
 
 ## Zustimmung
 
@@ -46,7 +44,7 @@ consent-terms = Nutzungsbedingungen
 ## Berechtigungen
 
 scope-openid-title = Sie wiedererkennen
-scope-openid-detail = Sie erfährt eine Nummer, die für Ihr Konto steht.
+scope-openid-detail = Sie erfährt eine Kennung, die für Ihr Konto steht.
 scope-profile-title = Ihr Profil sehen
 scope-profile-detail = Etwa Namen, Bild und Sprache.
 scope-email-title = Ihre E-Mail-Adresse sehen
@@ -153,17 +151,9 @@ error-not-found-title = Hier ist nichts
 error-not-found-explanation = Die Adresse ist vertippt, oder die Seite ist umgezogen.
 error-not-found-advice = Prüfen Sie die Adresse, oder gehen Sie zurück zur App, von der Sie kommen.
 
-error-expired-link-title = Dieser Link ist abgelaufen
-error-expired-link-explanation = Er wurde schon benutzt, oder er ist zu alt.
-error-expired-link-advice = Lassen Sie sich dort, wo Sie ihn bekommen haben, einen neuen geben.
-
 error-method-title = Das geht hier nicht
 error-method-explanation = Die Adresse gibt es, aber sie nimmt eine andere Art von Anfrage an.
 error-method-advice = Gehen Sie zurück zur App und beginnen Sie von vorn. Bleibt es dabei, sagen Sie es dem Hersteller der App.
-
-error-disabled-account-title = Dieses Konto ist gesperrt
-error-disabled-account-explanation = Ein Administrator hat es gesperrt, darum kann sich niemand damit anmelden.
-error-disabled-account-advice = Fragen Sie die Administratoren Ihrer Organisation.
 
 error-cookies-title = Ihr Browser behält keine Cookies
 error-cookies-explanation = Wir brauchen ein Cookie, um zu wissen, dass Sie es noch sind. Ihr Browser hat es nicht zurückgesandt.

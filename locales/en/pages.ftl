@@ -24,9 +24,7 @@ login-cancel = Cancel
 login-wrong-credentials = Username or password isn’t right. Please try again.
 login-stale-form = This page was open for too long. Please sign in once more.
 login-busy = Many people are signing in right now. Please try again in a few seconds.
-login-session-ended = Your session has ended. Please sign in again.
 login-reauthenticate = Please confirm that it’s you: sign in again to go on.
-login-password-changed = Your password was changed. Sign in with the new one.
 
 ## Consent
 
@@ -46,7 +44,7 @@ consent-terms = Terms of service
 ## Scopes
 
 scope-openid-title = Recognise you
-scope-openid-detail = It learns a number that stands for your account.
+scope-openid-detail = It learns an identifier that stands for your account.
 scope-profile-title = See your profile
 scope-profile-detail = Such as your name, your picture and your language.
 scope-email-title = See your e-mail address
@@ -153,17 +151,9 @@ error-not-found-title = There’s nothing here
 error-not-found-explanation = The address is mistyped, or the page has moved.
 error-not-found-advice = Check the address, or go back to the app that you came from.
 
-error-expired-link-title = This link has expired
-error-expired-link-explanation = It was used already, or it is too old.
-error-expired-link-advice = Ask for a new link where you got this one.
-
 error-method-title = That isn’t possible here
 error-method-explanation = The address exists, but it takes another kind of request.
 error-method-advice = Go back to the app and start again. If this stays so, tell the app’s makers.
-
-error-disabled-account-title = This account is switched off
-error-disabled-account-explanation = An administrator has switched it off, so nobody can sign in with it.
-error-disabled-account-advice = Ask the administrators of your organisation.
 
 error-cookies-title = Your browser keeps no cookies
 error-cookies-explanation = We need one cookie to know that it’s still you. Your browser didn’t send it back.

@@ -13,6 +13,11 @@ impl MigrationName for Migration {
     }
 }
 
+/// Facts that acts change and never add: the row is there to be locked before the first change, so that two servers
+/// that start together on an empty database take turns.
+const FACTS: [(&str, &str); 2] =
+    [("directory_version", "0"), ("seals_cleared_until", "00000000-0000-0000-0000-000000000000")];
+
 /// The organization to which everything belongs until there are more.
 const DEFAULT_ORGANIZATION: [u8; 16] = [0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1];
 
@@ -312,13 +317,33 @@ impl MigrationTrait for Migration {
             ("consents", &["user_id", "client"], true),
             ("authorization_codes", &["code_hash"], true),
             ("grants", &["user_id"], false),
+            ("grants", &["client"], false),
             ("refresh_tokens", &["token_hash"], true),
+            // Tokens are removed with their grant. An index on their own end would be written by every refresh and
+            // find little: the spent ones of a family, which are the most, stay as long as the family.
+            ("refresh_tokens", &["grant_id"], false),
+            // Redeeming a code sets its end to that of the grant, so this one index finds both.
+            ("authorization_codes", &["expires_at"], false),
+            ("sessions", &["expires_at"], false),
             ("signing_keys", &["kid"], true),
             ("setup_links", &["token_hash"], true),
             ("replay_marks", &["expires_at"], false),
             ("audit_events", &["at"], false),
         ] {
             manager.create_index(index(table, columns, unique)).await?;
+        }
+        // Only what was ended before its time is in these, so nothing is written to them until something ends.
+        for table in ["grants", "sessions"] {
+            let mut ended = index(table, &["ended_at"], false);
+            manager.create_index(ended.and_where(Expr::col(name("ended_at")).is_not_null()).take()).await?;
+        }
+        for (fact, value) in FACTS {
+            let insert = Query::insert()
+                .into_table(name("server_facts"))
+                .columns([name("name"), name("value")])
+                .values_panic([fact.into(), value.into()])
+                .take();
+            manager.get_connection().execute(&insert).await?;
         }
         let organization = uuid::Uuid::from_bytes(DEFAULT_ORGANIZATION);
         let insert = Query::insert()

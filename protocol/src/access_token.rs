@@ -62,15 +62,17 @@ pub fn audience(issuer: &str, client: &ClientMetadata, granted: &[String], scope
     audience
 }
 
+/// How the subjects that the server makes for users begin.
+pub const USER_SUBJECT_PREFIX: &str = "u_";
+
 /// Protocol decision 16: the `sub` of a token that involves no user, in a name space that no user's `sub` has.
 ///
-/// A user's subject is 22 characters of base64url; the server refuses client ids of that shape.
+/// A user's subject is [`USER_SUBJECT_PREFIX`] and 22 characters; client ids of that shape are refused.
 pub fn may_be_client_id(client_id: &str) -> bool {
     let unreserved = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~');
     (1..=255).contains(&client_id.len())
         && client_id.bytes().all(unreserved)
-        && !(client_id.len() == 22
-            && client_id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_')))
+        && !(client_id.starts_with(USER_SUBJECT_PREFIX) && client_id.len() == USER_SUBJECT_PREFIX.len() + 22)
 }
 
 #[cfg(test)]
@@ -90,8 +92,8 @@ mod tests {
 
     #[test]
     fn client_ids_keep_out_of_the_users_name_space() {
-        assert!(may_be_client_id("web-app") && may_be_client_id("a.b~c_d"));
-        for bad in ["", "a b", "a/b", "0123456789abcdefghijkl", "é"] {
+        assert!(may_be_client_id("u_web-app") && may_be_client_id("a.b~c_d"));
+        for bad in ["", "a b", "a/b", "u_0123456789abcdefghijkl", "é"] {
             assert!(!may_be_client_id(bad), "{bad}");
         }
     }

@@ -18,6 +18,9 @@ pub const OPENID: &str = "openid";
 /// OpenID Connect Core §11.
 pub const OFFLINE_ACCESS: &str = "offline_access";
 
+/// Seconds for which a login made for a request satisfies its `prompt=login` and `max_age`, at the least.
+const LOGIN_COUNTS_FOR: u64 = 300;
+
 /// What an answer to the client needs, known before the rest of the request is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AnswerChannel {
@@ -114,12 +117,10 @@ pub fn validate(
         return Err(Refusal::new(ErrorCode::UnauthorizedClient, "The client may not use the code flow."));
     }
     let asked = ScopeSet::parse(parameters.get("scope").unwrap_or_default())?;
-    let allowed = client.scope.filter(known_scopes);
-    let mut scope = scope::grantable(&asked, &allowed, &client.default_scope)?;
     // OpenID Connect Core §11, protocol decision 12: without the grant, offline_access means nothing.
-    if !client.has_grant(GrantType::RefreshToken) {
-        scope = scope.filter(|token| token != OFFLINE_ACCESS);
-    }
+    let keeps_offline = client.has_grant(GrantType::RefreshToken);
+    let allowed = client.scope.filter(|token| known_scopes(token) && (keeps_offline || token != OFFLINE_ACCESS));
+    let scope = scope::grantable(&asked, &allowed, &client.default_scope)?;
     let challenge =
         CodeChallenge::from_request(parameters.get("code_challenge"), parameters.get("code_challenge_method"))?;
     // RFC 9700 §2.1.1, protocol decision 3.
@@ -236,7 +237,11 @@ pub fn next_step(
     let Some(signed_in) = signed_in else {
         return interact(ErrorCode::LoginRequired, "The person is not signed in.", Step::Login);
     };
-    let authenticated_for_this = progress.login_shown_at.is_some_and(|shown| signed_in.auth_time >= shown);
+    // The login that was made for this very request satisfies it while the person goes on, and not for ever: whoever
+    // finds the page open later authenticates anew.
+    let window = request.max_age.unwrap_or_default().max(LOGIN_COUNTS_FOR);
+    let authenticated_for_this = progress.login_shown_at.is_some_and(|shown| signed_in.auth_time >= shown)
+        && now < signed_in.auth_time.plus_seconds(window);
     // Core §3.1.2.1: prompt=login asks for a new authentication, whatever session there is.
     if request.prompt.login && !authenticated_for_this {
         return Step::Login;
@@ -262,21 +267,25 @@ pub fn next_step(
     let unproven = redirect.is_unproven_native()
         && client.client_type == crate::client_metadata::ClientType::Public
         && !client.trusted_native;
-    let needs_consent = !client.first_party || request.prompt.consent;
-    if !needs_consent {
+    // Requirement AZ-8: the operator's own clients ask nothing, but for offline_access (Core §11, protocol decision 12).
+    let asks_nothing = client.first_party && !request.prompt.consent;
+    if asks_nothing && !request.scope.contains(OFFLINE_ACCESS) {
         return Step::Issue(request.scope.clone());
     }
     let remembered = !unproven && !request.prompt.consent;
     let nothing = ScopeSet::default();
     let consented = if remembered { consented.unwrap_or(&nothing) } else { &nothing };
-    let covered = consented_for(&request.scope, consented);
+    let covered = match asks_nothing {
+        true => consented.contains(OFFLINE_ACCESS),
+        false => consented_for(&request.scope, consented),
+    };
     if remembered && covered {
         return Step::Issue(request.scope.clone());
     }
     if silent {
         // Protocol decision 12: only prompt=none loses the scope; everything else still needs consent.
         let without = request.scope.filter(|token| token != OFFLINE_ACCESS);
-        if remembered && !without.is_empty() && consented_for(&without, consented) && !consented.is_empty() {
+        if !without.is_empty() && (asks_nothing || (remembered && consented_for(&without, consented))) {
             return Step::Issue(without);
         }
         return Step::Refuse(Refusal::new(ErrorCode::ConsentRequired, "The person has not consented."));
@@ -416,6 +425,36 @@ mod tests {
         };
         assert_eq!(ask(""), Step::Consent);
         assert_eq!(ask("&prompt=none"), Step::Issue(ScopeSet::parse("openid").unwrap()));
+    }
+
+    #[test]
+    fn first_party_clients_ask_for_offline_access_alone() {
+        let client = ClientMetadata { first_party: true, ..client() };
+        let redirect = ProvenRedirect::prove(&client, Some("https://shop.example/cb"), true).unwrap();
+        let ask = |scope: &str, extra: &str, consented: Option<&str>| {
+            let text = format!(
+                "response_type=code&scope={scope}&code_challenge={CHALLENGE}&code_challenge_method=S256{extra}"
+            );
+            let request = validate(&Parameters::parse(&text).unwrap(), &client, |_| true, |_| true).unwrap();
+            let consented = consented.map(|scope| ScopeSet::parse(scope).unwrap());
+            let now = Timestamp::from_seconds(1000);
+            next_step(&request, &client, &redirect, person(900), consented.as_ref(), Progress::default(), now)
+        };
+        assert!(matches!(ask("openid+profile", "", None), Step::Issue(_)));
+        assert_eq!(ask("openid+profile", "&prompt=consent", None), Step::Consent);
+        assert_eq!(ask("openid+offline_access", "", None), Step::Consent);
+        assert!(matches!(ask("openid+offline_access", "", Some("offline_access")), Step::Issue(_)));
+        let silent = ask("openid+offline_access", "&prompt=none", None);
+        assert_eq!(silent, Step::Issue(ScopeSet::parse("openid").unwrap()));
+    }
+
+    #[test]
+    fn a_login_made_for_the_request_counts_for_minutes_and_not_for_ever() {
+        let all = Some("openid profile");
+        let shown = Progress { login_shown_at: Some(Timestamp::from_seconds(600)), account_chosen: false };
+        assert!(matches!(step("&prompt=login", person(701), all, shown), Step::Issue(_)));
+        assert_eq!(step("&prompt=login", person(700), all, shown), Step::Login);
+        assert_eq!(step("&max_age=60", person(700), all, shown), Step::Login);
     }
 
     #[test]

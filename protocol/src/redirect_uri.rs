@@ -71,7 +71,8 @@ impl ProvenRedirect {
 
     /// RFC 8252 §8.6: any program on the device may listen there, so that the client behind it isn't proven.
     pub fn is_unproven_native(&self) -> bool {
-        is_loopback(&self.0) || !(self.0.starts_with("https://") || self.0.starts_with("http://"))
+        // Plain http is registrable on loopback alone.
+        !self.0.starts_with("https://")
     }
 }
 
@@ -123,7 +124,7 @@ pub fn check_registrable(uri: &str, client_type: ClientType) -> Result<(), Refus
     if uri.len() > MOST_BYTES {
         return refuse("A redirect URI is longer than 2000 bytes.");
     }
-    if uri.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'`' | b'*')) {
+    if uri.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'`' | b'*' | b';' | b',')) {
         return refuse("A redirect URI has a character that is not allowed.");
     }
     let Ok(url) = Url::parse(uri) else {

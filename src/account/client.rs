@@ -299,6 +299,9 @@ mod tests {
         let ends: Vec<_> = client.secrets.iter().map(|(_, ends)| *ends).collect();
         // The first isn't given more time by the second rotation.
         assert_eq!(ends, [Some(hour), Some(hour.plus_seconds(3600)), None]);
+        rotate_secret(&app, "api", 0).await.unwrap();
+        let client = app.store.find_client("api").await.unwrap().unwrap();
+        assert!(matches!(client.secrets.as_slice(), [(_, None)]), "those that have ended are gone");
         let public = ClientMetadata { client_type: ClientType::Public, ..api("x") };
         let public = ClientMetadata { audiences: Vec::new(), ..public };
         let registered = register(&app, Some("spa".into()), &public).await.unwrap();

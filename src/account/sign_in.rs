@@ -1,5 +1,6 @@
 //! Signing in by password, and the session that follows.
 
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_entities::{session, user};
 use secrecy::SecretString;
 
@@ -50,6 +51,7 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
     let key = login_key(attempt.username).unwrap_or_default();
     let found = app.store.find_user_by_login_key(&key).await?;
     let too_long = attempt.password_bytes() > app.settings.passwords.max_bytes;
+    let subject = found.as_ref().map(|user| user.subject.clone());
     let stored = found.as_ref().and_then(|user| user.password_hash.clone());
     let password = if too_long { SecretString::from("") } else { attempt.password.clone() };
     let checked = app.passwords.check(password, stored.clone(), app.random.bytes()?).await?;
@@ -58,8 +60,15 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
         PasswordCheck::Right { .. } | PasswordCheck::Wrong => None,
     };
     let (Some(user), Some(rehashed)) = (found.filter(|user| user.disabled_at.is_none()), right) else {
-        let event = AuditEvent::new(AuditKind::SignIn, AuditOutcome::Failure, "anonymous", attempt.origin)
-            .detail("login_key", key);
+        let event = AuditEvent::new(AuditKind::SignIn, AuditOutcome::Failure, "anonymous", attempt.origin);
+        // People type passwords into the wrong field: what isn't the name of a user is recorded as a keyed hash.
+        let event = match subject {
+            Some(subject) => event.subject(subject),
+            None => {
+                let hash = app.secrets.token_hash.hash_list(&[b"login key", key.as_bytes()]);
+                event.detail("unknown_name", BASE64_URL_SAFE_NO_PAD.encode(hash.first_chunk::<12>().unwrap_or(&[0; 12])))
+            }
+        };
         app.audit_later(event).await?;
         return Ok(None);
     };
@@ -81,7 +90,16 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
     // A person who authenticates again keeps the session and gets a new id; anybody else gets a new session.
     if let Some((current, _)) = attempt.current.filter(|(_, owner)| owner.id == user.id) {
         let renewed =
-            app.store.renew_session(current.id, session_hash, checked_hash.clone(), now, event.clone()).await?;
+            app.store
+                .renew_session(
+                    current.id,
+                    session_hash,
+                    checked_hash.clone(),
+                    now,
+                    now.plus_seconds(lifetime),
+                    event.clone(),
+                )
+                .await?;
         if renewed {
             return Ok(Some(Started { cookie, lifetime }));
         }

@@ -13,7 +13,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::output::{Failure, Format, Report, fields, moment, remark, table};
-use super::terminal::{ask, confirm, is_interactive};
+use super::terminal::{ask, confirm_deletion, is_interactive};
 use crate::account::client::{self as registration, ClientProblem, uses_secret};
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind};
@@ -79,11 +79,11 @@ pub(super) struct AddClient {
     flags: Box<MetadataFlags>,
 }
 
-/// A value, or the word that gives the choice back to the server.
+/// A value, or the word that unsets it, such as `default` where the server then chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Choice<T> {
-    /// The server's choice.
-    Servers,
+    /// It isn't set.
+    Unset,
     /// The client's own.
     Own(T),
 }
@@ -91,7 +91,7 @@ pub(super) enum Choice<T> {
 impl<T> Choice<T> {
     fn own(self) -> Option<T> {
         match self {
-            Self::Servers => None,
+            Self::Unset => None,
             Self::Own(value) => Some(value),
         }
     }
@@ -115,10 +115,10 @@ pub(super) struct MetadataFlags {
     /// Origin whose scripts may call, beside those of the redirect URIs; can be repeated, "" for none
     #[arg(long = "web-origin", value_name = "ORIGIN")]
     web_origins: Option<Vec<String>>,
-    /// Grant that it may use; can be repeated [default: authorization_code and refresh_token where there is a redirect
+    /// Grant that it may use; can be repeated, `none` for none [default: authorization_code and refresh_token where there is a redirect
     /// URI]
     #[arg(long = "grant", value_name = "GRANT", value_parser = grants())]
-    grants: Option<Vec<GrantType>>,
+    grants: Option<Vec<Choice<GrantType>>>,
     /// Scopes that it may be granted, separated by blanks [default: "openid profile email offline_access" for the code
     /// flow]
     #[arg(long, value_name = "SCOPES", value_parser = scopes)]
@@ -186,9 +186,9 @@ fn client_types() -> impl TypedValueParser<Value = ClientType> {
     })
 }
 
-fn grants() -> impl TypedValueParser<Value = GrantType> {
-    PossibleValuesParser::new(GrantType::ALL.map(GrantType::as_str))
-        .try_map(|text| GrantType::parse(&text).ok_or("no such grant"))
+fn grants() -> impl TypedValueParser<Value = Choice<GrantType>> {
+    let names = GrantType::ALL.map(GrantType::as_str).into_iter().chain(["none"]);
+    PossibleValuesParser::new(names).map(|text| GrantType::parse(&text).map_or(Choice::Unset, Choice::Own))
 }
 
 fn scopes(text: &str) -> Result<ScopeSet, &'static str> {
@@ -197,22 +197,18 @@ fn scopes(text: &str) -> Result<ScopeSet, &'static str> {
 
 fn auth_method(text: &str) -> Result<Choice<AuthMethod>, String> {
     match (text, AuthMethod::parse(text)) {
-        ("any", _) => Ok(Choice::Servers),
+        ("any", _) => Ok(Choice::Unset),
         (_, Some(method)) => Ok(Choice::Own(method)),
         (_, None) => Err(format!("this is any, {}", AuthMethod::ALL.map(AuthMethod::as_str).join(", "))),
     }
 }
 
 fn own_algorithm(text: &str) -> Result<Choice<Algorithm>, String> {
-    if text == "default" { Ok(Choice::Servers) } else { super::algorithm(text).map(Choice::Own) }
+    if text == "default" { Ok(Choice::Unset) } else { super::algorithm(text).map(Choice::Own) }
 }
 
 fn own_lifetime(text: &str) -> Result<Choice<u64>, &'static str> {
-    if text == "default" {
-        Ok(Choice::Servers)
-    } else {
-        text.parse::<Seconds>().map(|span| Choice::Own(span.as_secs()))
-    }
+    if text == "default" { Ok(Choice::Unset) } else { text.parse::<Seconds>().map(|span| Choice::Own(span.as_secs())) }
 }
 
 impl MetadataFlags {
@@ -233,7 +229,7 @@ impl MetadataFlags {
         put(&mut metadata.redirect_uris, list(self.redirect_uris));
         put(&mut metadata.post_logout_redirect_uris, list(self.post_logout_redirect_uris));
         put(&mut metadata.web_origins, list(self.web_origins));
-        put(&mut metadata.grant_types, self.grants);
+        put(&mut metadata.grant_types, self.grants.map(|grants| grants.into_iter().filter_map(Choice::own).collect()));
         put(&mut metadata.scope, self.scope);
         put(&mut metadata.default_scope, self.default_scope);
         put(&mut metadata.token_endpoint_auth_method, self.auth_method.map(Choice::own));
@@ -368,12 +364,19 @@ fn asked_algorithm(app: &App) -> Result<Algorithm, Failure> {
 
 /// What stands, though the operator should think twice.
 fn warn(app: &App, metadata: &ClientMetadata) {
-    for warning in warnings(metadata, |scope| app.directory.load().scopes.contains_key(scope)) {
+    let directory = app.directory.load();
+    let known_scope = |scope: &str| directory.scopes.contains_key(scope);
+    let known_audience = |audience: &str| directory.audiences.contains_key(audience);
+    for warning in warnings(metadata, known_scope, known_audience) {
         remark(format_args!("warning: {warning}"));
     }
 }
 
-fn warnings(metadata: &ClientMetadata, known_scope: impl Fn(&str) -> bool) -> Vec<String> {
+fn warnings(
+    metadata: &ClientMetadata,
+    known_scope: impl Fn(&str) -> bool,
+    known_audience: impl Fn(&str) -> bool,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if !metadata.require_pkce {
         warnings.push(match metadata.client_type {
@@ -390,6 +393,10 @@ fn warnings(metadata: &ClientMetadata, known_scope: impl Fn(&str) -> bool) -> Ve
     }
     for scope in metadata.scope.iter().filter(|scope| !known_scope(scope)) {
         warnings.push(format!("no scope {scope} is defined: until `keyward scopes add` nobody is granted it"));
+    }
+    for resource in metadata.resources.iter().filter(|resource| !known_audience(resource)) {
+        warnings
+            .push(format!("no client stands for the audience {resource}: until one does nobody gets a token for it"));
     }
     warnings
 }
@@ -505,7 +512,7 @@ async fn rotate_secret(app: &App, client_id: &str, overlap: Seconds) -> Result<R
 async fn delete(app: &App, client_id: &str, yes: bool) -> Result<Report, Failure> {
     let client = find(app, client_id).await?;
     if !yes {
-        confirm(&format!("Delete the client {client_id} ({}) for good?", client.metadata.client_name))?;
+        confirm_deletion(&format!("the client {client_id} ({})", client.metadata.client_name))?;
     }
     let event = AuditEvent::by_cli(AuditKind::ClientDeleted).client(client_id);
     app.store.delete_client(client.id, app.audit_record(event)?).await?;
@@ -587,6 +594,7 @@ mod tests {
             "--access-token-lifetime=1h",
             "--access-token-alg=RS256",
             "--auth-method=client_secret_basic",
+            "--grant=client_credentials",
         ])
         .new_client(Some(Some(json!({ "keys": [] }))));
         flags(&[
@@ -595,6 +603,7 @@ mod tests {
             "--access-token-lifetime=default",
             "--access-token-alg=default",
             "--auth-method=any",
+            "--grant=none",
         ])
         .apply(Some(None), &mut metadata);
         assert_eq!(metadata, ClientMetadata::default());
@@ -621,10 +630,12 @@ mod tests {
     #[test]
     fn weak_choices_are_warned_of() {
         let all = |_: &str| true;
-        let weak = flags(&["--no-pkce", "--scope=notes"]).new_client(None);
-        assert_eq!(warnings(&weak, all).len(), 1);
-        assert_eq!(warnings(&weak, |_| false).len(), 2);
-        assert_eq!(warnings(&ClientMetadata::default(), all), Vec::<String>::new());
+        let none = |_: &str| false;
+        let weak = flags(&["--no-pkce", "--scope=notes", "--resource=https://api.example"]).new_client(None);
+        assert_eq!(warnings(&weak, all, all).len(), 1);
+        assert_eq!(warnings(&weak, none, all).len(), 2);
+        assert_eq!(warnings(&weak, none, none).len(), 3);
+        assert_eq!(warnings(&ClientMetadata::default(), none, none), Vec::<String>::new());
     }
 
     #[test]

@@ -70,17 +70,21 @@ fn password_of(input: impl Read) -> Result<SecretString, Failure> {
     Ok(SecretString::from(text))
 }
 
-/// Asks before something is done that can't be undone. Without a terminal the answer is no, with what to do instead.
+/// Asks before something is deleted for good. Without a terminal the answer is no, with what to do instead.
 ///
 /// # Errors
 /// Where the answer isn't yes, or nobody can be asked.
-pub(super) fn confirm(question: &str) -> Result<(), Failure> {
+pub(super) fn confirm_deletion(what: &str) -> Result<(), Failure> {
     if !is_interactive() {
         return Err(Failure::refused(format_args!(
-            "{question} There is no terminal to ask; say --yes if you are sure"
+            "deleting {what} can't be undone, and there is no terminal to ask; say --yes if you are sure"
         )));
     }
-    if is_yes(&ask(&format!("{question} [y/N] "))?) { Ok(()) } else { Err(Failure::refused("nothing was changed")) }
+    if is_yes(&ask(&format!("Delete {what} for good? [y/N] "))?) {
+        Ok(())
+    } else {
+        Err(Failure::refused("nothing was changed"))
+    }
 }
 
 fn is_yes(answer: &str) -> bool {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::assignment;
 use super::output::{Failure, Report, fields, moment_of, table};
-use super::terminal::{PasswordSource, confirm, new_password};
+use super::terminal::{PasswordSource, confirm_deletion, new_password};
 use super::{groups, roles};
 use crate::account::claims;
 use crate::account::login_name::login_key;
@@ -364,7 +364,7 @@ async fn set_disabled(app: &App, user: &user::Model, disabled: bool) -> Result<R
 
 async fn delete(app: &App, user: &user::Model, yes: bool) -> Result<Report, Failure> {
     if !yes {
-        confirm(&format!("Delete the user {} for good?", user.username))?;
+        confirm_deletion(&format!("the user {}", user.username))?;
     }
     let event = AuditEvent::by_cli(AuditKind::UserDeleted)
         .subject(user.subject.clone())

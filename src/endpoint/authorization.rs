@@ -50,8 +50,8 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         return Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?);
     }
     let parameters = incoming.query().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
-    let pending = match parameters.get("resume") {
-        Some(sealed) => Pending::open(app, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?,
+    let pending = match Pending::in_address(&parameters) {
+        Some(sealed) => Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?,
         None => {
             let query = incoming.uri.query().unwrap_or_default();
             refuse_long(query.as_bytes())?;
@@ -117,6 +117,11 @@ impl<'a> Case<'a> {
         text.split(' ').filter(|tag| !tag.is_empty()).take(20).map(str::to_owned).collect()
     }
 
+    /// The scope that may be granted; `None` where the request is refused.
+    pub fn scope(&self) -> Option<&ScopeSet> {
+        self.request.as_ref().ok().map(|request| &request.scope)
+    }
+
     /// The name that the request suggests for the login form.
     pub fn login_hint(&self) -> &str {
         self.request.as_ref().ok().and_then(|request| request.login_hint.as_deref()).unwrap_or_default()
@@ -127,17 +132,24 @@ impl<'a> Case<'a> {
     /// # Errors
     /// Where the database fails.
     pub async fn proceed(mut self, incoming: &Incoming, current: Option<&Current>) -> Result<Response, PageFailure> {
-        match self.step(current).await? {
+        let step = self.step(current).await?;
+        if step != Step::Login {
+            // What the login page was to say is of no use any more.
+            self.pending.notice = None;
+            self.pending.username.clear();
+        }
+        match step {
             Step::Refuse(refusal) => self.refuse(incoming, refusal),
             Step::Login => {
-                let notice = (current.is_some() && self.pending.login_shown_at.is_none())
-                    .then_some(LoginNotice::Reauthenticate);
+                let again = current.is_some() && self.pending.login_shown_at.is_none();
+                let notice = self.pending.notice.or(again.then_some(LoginNotice::Reauthenticate));
                 self.pending.login_shown_at.get_or_insert(self.app.clock.now());
-                let username = match current {
-                    Some((_, user)) if self.login_hint().is_empty() => user.username.clone(),
-                    _ => self.login_hint().to_owned(),
+                let username = match (self.pending.username.as_str(), self.login_hint(), current) {
+                    ("", "", Some((_, user))) if self.pending.leaves.is_none() => user.username.clone(),
+                    ("", hint, _) => hint.to_owned(),
+                    (typed, _, _) => typed.to_owned(),
                 };
-                login::show(self.app, incoming, Some(&self), &username, notice)
+                login::show(self.app, incoming, Some(&self), &self.pending, &username, notice)
             }
             Step::SelectAccount => match current {
                 Some(current) => select_account::show(self.app, incoming, &self, current),
@@ -192,7 +204,7 @@ impl<'a> Case<'a> {
         };
         let progress =
             Progress { login_shown_at: self.pending.login_shown_at, account_chosen: self.pending.account_chosen };
-        Ok(authorization_request::next_step(
+        let step = authorization_request::next_step(
             request,
             &self.client.metadata,
             &self.channel.redirect,
@@ -200,7 +212,13 @@ impl<'a> Case<'a> {
             consented.as_ref(),
             progress,
             self.app.clock.now(),
-        ))
+        );
+        // The person chose another account, and this is still the session that they wanted to leave.
+        let leaves = self.pending.leaves.is_some() && self.pending.leaves == current.map(select_account::leaving);
+        Ok(match step {
+            Step::SelectAccount | Step::Consent | Step::Issue(_) if leaves => Step::Login,
+            step => step,
+        })
     }
 
     /// Issues a code and answers with it; puts the consent on record where the person just gave it.

@@ -17,10 +17,11 @@ use crate::account::sign_in::Current;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
 use crate::fault::Fault;
-use crate::http::csrf::{self, FormProblem, FormToken};
+use crate::http::csrf::FormToken;
 use crate::http::page::{self, PageFailure, PageWay};
 use crate::http::{Incoming, session_cookie};
 use crate::page::view::{EndSessionPage, ErrorKind, SignedOutPage};
+use crate::page::{is_fresh, posted};
 use crate::store::client::RegisteredClient;
 
 /// `/end_session` by GET and POST.
@@ -54,8 +55,8 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         return Ok(page::see_other(&pending.resume_address(app, PendingKind::EndSession)?)?);
     }
     let parameters = incoming.query().map_err(explain)?;
-    let pending = match parameters.get("resume") {
-        Some(sealed) => Pending::open(app, PendingKind::EndSession, sealed).ok_or(ErrorKind::StaleForm)?,
+    let pending = match Pending::in_address(&parameters) {
+        Some(sealed) => Pending::open(app, incoming, PendingKind::EndSession, sealed).ok_or(ErrorKind::StaleForm)?,
         None => Pending::new(incoming.uri.query().unwrap_or_default().to_owned(), app.clock.now()),
     };
     if pending.parameters.len() > MOST_BYTES {
@@ -153,7 +154,9 @@ fn signed_out(app: &App, incoming: &Incoming, logout: &Logout, redirect: bool) -
         }
         _ => {
             let frame = page::frame(app, incoming, &logout.ui_locales, None);
-            page::show(&SignedOutPage { frame, return_to: None }, StatusCode::OK, PageWay::Protocol(""))?
+            let client = logout.client.as_ref().map(|client| &client.metadata);
+            let return_to = client.and_then(|client| Some((client.client_uri.as_deref()?, client.client_name.as_str())));
+            page::show(&SignedOutPage { frame, return_to }, StatusCode::OK, PageWay::Protocol(""))?
         }
     };
     session_cookie::clear(app, &mut response);
@@ -189,17 +192,12 @@ pub async fn handle_confirmation(State(app): State<Arc<App>>, incoming: Incoming
 }
 
 async fn respond_to_confirmation(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
-    let form =
-        incoming.form().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
+    let form = posted(incoming)?;
     let sealed = form.get("request").unwrap_or_default();
-    let pending = Pending::open(app, PendingKind::EndSession, sealed).ok_or(ErrorKind::StaleForm)?;
-    match csrf::check(app, incoming, form.get("csrf")) {
-        Ok(()) => {}
-        Err(FormProblem::ForeignOrigin) => return Err(ErrorKind::ForbiddenOrigin.into()),
+    let pending = Pending::open(app, incoming, PendingKind::EndSession, sealed).ok_or(ErrorKind::StaleForm)?;
+    if !is_fresh(app, incoming, &form)? {
         // The question is asked again.
-        Err(FormProblem::NoCookie | FormProblem::WrongToken) => {
-            return Ok(page::see_other(&pending.resume_address(app, PendingKind::EndSession)?)?);
-        }
+        return Ok(page::see_other(&pending.resume_address(app, PendingKind::EndSession)?)?);
     }
     if form.get("decision") != Some("sign_out") {
         return Ok(page::see_other(&format!("{}/", app.settings.base_path()))?);
@@ -207,6 +205,18 @@ async fn respond_to_confirmation(app: &App, incoming: &Incoming) -> Result<Respo
     if let Some(current) = session_cookie::current(app, incoming).await? {
         end(app, incoming, &current).await?;
     }
+    // The page that says so has an address of its own; of the request it keeps who asked and in which language.
     let logout = read(app, &pending).await?;
-    signed_out(app, incoming, &logout, false)
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    if let Some(client) = &logout.client {
+        query.append_pair("client_id", &client.client_id);
+    }
+    if !logout.ui_locales.is_empty() {
+        query.append_pair("ui_locales", &logout.ui_locales.join(" "));
+    }
+    let query = query.finish();
+    let mark = if query.is_empty() { "" } else { "?" };
+    let mut response = page::see_other(&format!("{}/end_session{mark}{query}", app.settings.base_path()))?;
+    session_cookie::clear(app, &mut response);
+    Ok(response)
 }

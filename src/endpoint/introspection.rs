@@ -106,7 +106,8 @@ fn describe(token: &AccessToken) -> Introspected<'_> {
 async fn refresh_token(app: &App, caller: &AuthenticatedClient, parameters: &Parameters) -> Result<Response, Failure> {
     let now = app.clock.now();
     let hash = app.secrets.token_hash.hash(parameters.get("token").unwrap_or_default().as_bytes());
-    let Some(found) = app.store.find_refresh_token(&hash, now).await? else { return inactive() };
+    let idle = app.settings.sessions.idle_timeout.as_secs();
+    let Some(found) = app.store.find_refresh_token(&hash, idle, now).await? else { return inactive() };
     let Some(client) = app.store.find_client_by_id(found.live.grant.client).await? else { return inactive() };
     if !introspection::may_see_refresh_token(&caller.client_id, &client.client_id) {
         return inactive();

@@ -23,11 +23,10 @@ pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response
 
 /// Bytes that anybody may keep for [`MAX_AGE`].
 pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) -> Response {
-    // RFC 9110 §13.1.2.
-    let unchanged = request
-        .get(header::IF_NONE_MATCH)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|known| known.split(',').any(|tag| tag.trim().trim_start_matches("W/") == etag));
+    // RFC 9110 §13.1.2: any tag of the list, compared weakly, or `*` for whatever there is.
+    let unchanged = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|known| {
+        known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    });
     let mut response =
         if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { (StatusCode::OK, Body::from(body)).into_response() };
     let headers = response.headers_mut();

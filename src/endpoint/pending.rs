@@ -1,15 +1,24 @@
 //! The request that waits while a person logs in or consents. It isn't stored: it travels sealed in the page's form and
 //! in the address, so that a restart or a second tab can't lose it and strangers can't fill the disk.
+//!
+//! What the person did for it counts in the browser where it was done: an address with progress in it, handed to somebody
+//! else, starts again there.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_protocol::Timestamp;
+use keyward_protocol::parameters::Parameters;
 use serde::{Deserialize, Serialize};
 
 use crate::app::App;
 use crate::fault::Fault;
+use crate::http::Incoming;
+use crate::http::csrf::{self, FormToken};
+use crate::page::view::LoginNotice;
 
 /// Longest encoded parameters that are carried.
 pub const MOST_BYTES: usize = 8192;
+/// Longest name that is carried back to the login form.
+const MOST_NAME_BYTES: usize = 320;
 
 /// What kind of request waits: one can't be passed off as the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +27,8 @@ pub enum PendingKind {
     Authorization,
     /// At the end-session endpoint.
     EndSession,
+    /// At the login page, for our own pages.
+    Login,
 }
 
 impl PendingKind {
@@ -25,6 +36,7 @@ impl PendingKind {
         match self {
             Self::Authorization => b"authorization",
             Self::EndSession => b"end_session",
+            Self::Login => b"login",
         }
     }
 }
@@ -42,12 +54,63 @@ pub struct Pending {
     pub account_chosen: bool,
     /// The session and the scope that the consent page showed.
     pub consent_shown: Option<(String, String)>,
+    /// The session that the person wants to leave for another account; a hash of its cookie.
+    pub leaves: Option<String>,
+    /// What the login page says, once, of the answer that it got.
+    pub notice: Option<LoginNotice>,
+    /// The name that was typed there.
+    pub username: String,
+    /// The browser in which all this happened ([`FormToken::browser`]).
+    browser: Option<String>,
 }
 
 impl Pending {
     /// A request that just came.
     pub fn new(parameters: String, now: Timestamp) -> Self {
-        Self { parameters, since: now, login_shown_at: None, account_chosen: false, consent_shown: None }
+        Self {
+            parameters,
+            since: now,
+            login_shown_at: None,
+            account_chosen: false,
+            consent_shown: None,
+            leaves: None,
+            notice: None,
+            username: String::new(),
+            browser: None,
+        }
+    }
+
+    /// The same, bound to the browser that gets this form.
+    #[must_use]
+    pub fn bound_to(mut self, form: &FormToken) -> Self {
+        self.browser = Some(form.browser.clone());
+        self
+    }
+
+    /// The same with what the login page is to say, and the name that was typed unless it is absurdly long.
+    #[must_use]
+    pub fn with_notice(mut self, notice: LoginNotice, username: &str) -> Self {
+        self.notice = Some(notice);
+        self.username = if username.len() <= MOST_NAME_BYTES { username.to_owned() } else { String::new() };
+        self
+    }
+
+    /// The same as a form carries it: what was said once isn't said again. That a form was stale already is remembered,
+    /// for it tells a browser that keeps no cookies.
+    #[must_use]
+    pub fn said(mut self) -> Self {
+        self.notice = self.notice.filter(|notice| *notice == LoginNotice::StaleForm);
+        self.username = String::new();
+        self
+    }
+
+    /// The sealed request that an address carries: `resume` is ours where it stands alone, and else a parameter of the
+    /// client's that means nothing here.
+    pub fn in_address(parameters: &Parameters) -> Option<&str> {
+        match parameters.pairs() {
+            [(name, value)] if name == "resume" => Some(value),
+            _ => None,
+        }
     }
 
     /// Seals it.
@@ -64,8 +127,9 @@ impl Pending {
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens it. One that waited too long starts again: its request stands, what the person did for it doesn't.
-    pub fn open(app: &App, kind: PendingKind, sealed: &str) -> Option<Self> {
+    /// Opens it. One that waited too long or comes from another browser starts again: its request stands, what the person
+    /// did for it doesn't.
+    pub fn open(app: &App, incoming: &Incoming, kind: PendingKind, sealed: &str) -> Option<Self> {
         if sealed.len() > 2 * MOST_BYTES {
             return None;
         }
@@ -77,7 +141,11 @@ impl Pending {
         if now >= pending.since.plus_seconds(lifetime) {
             return Some(Self::new(pending.parameters, now));
         }
-        Some(pending)
+        if pending.browser.is_some() && pending.browser == csrf::this_browser(app, incoming) {
+            return Some(pending);
+        }
+        let stale = pending.notice.filter(|notice| *notice == LoginNotice::StaleForm);
+        Some(Self { notice: stale, ..Self::new(pending.parameters, pending.since) })
     }
 
     /// The address at which it goes on.
@@ -86,9 +154,10 @@ impl Pending {
     /// As [`Pending::seal`].
     pub fn resume_address(&self, app: &App, kind: PendingKind) -> Result<String, Fault> {
         let path = match kind {
-            PendingKind::Authorization => "authorize",
-            PendingKind::EndSession => "end_session",
+            PendingKind::Authorization => "authorize?resume",
+            PendingKind::EndSession => "end_session?resume",
+            PendingKind::Login => "login?retry",
         };
-        Ok(format!("{}/{path}?resume={}", app.settings.base_path(), self.seal(app, kind)?))
+        Ok(format!("{}/{path}={}", app.settings.base_path(), self.seal(app, kind)?))
     }
 }

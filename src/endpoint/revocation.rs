@@ -41,12 +41,14 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
             && token.client_id == client.client_id
         {
             let expires = i64::try_from(token.exp).unwrap_or(i64::MAX);
-            app.store.use_once(revocation_mark(app, &token.jti), Timestamp::from_seconds(expires)).await?;
-            app.audit_later(event.detail("token_type", "access_token")).await?;
+            let event = event.subject(token.sub.clone()).detail("token_type", "access_token");
+            let mark = revocation_mark(app, &token.jti);
+            app.store.revoke_access_token(mark, Timestamp::from_seconds(expires), app.audit_record(event)?).await?;
         }
     } else {
         let hash = app.secrets.token_hash.hash(token.as_bytes());
-        if let Some(found) = app.store.find_refresh_token(&hash, now).await?
+        let idle = app.settings.sessions.idle_timeout.as_secs();
+        if let Some(found) = app.store.find_refresh_token(&hash, idle, now).await?
             && found.live.grant.client == client.id
         {
             let event = event.subject(found.live.subject).detail("token_type", "refresh_token");

@@ -3,16 +3,17 @@
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::response::Response;
-use http::header::HeaderValue;
-use http::Method;
+use axum::response::{IntoResponse, Response};
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::header::{self, HeaderValue};
+use http::{Method, StatusCode};
 use keyward_guard::{AccessToken, TokenRefusal};
 use keyward_protocol::authorization_request::OPENID;
 use keyward_protocol::claims::StandardClaims;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
 
-use crate::account::profile;
+use crate::account::profile::Holder;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::http::Incoming;
@@ -44,7 +45,8 @@ pub async fn live(app: &App, token: &AccessToken) -> Result<LiveToken, Fault> {
         None => Ok(LiveToken::Ended),
         Some(name) => {
             let Some(id) = parse_grant_name(name) else { return Ok(LiveToken::Ended) };
-            let found = app.store.find_live_grant(id, app.clock.now()).await?;
+            let idle = app.settings.sessions.idle_timeout.as_secs();
+            let found = app.store.find_live_grant(id, idle, app.clock.now()).await?;
             Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
         }
     }
@@ -62,12 +64,21 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 }
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
-    let token = bearer(incoming)?;
-    let token = app.verify_access_token(&token).map_err(|refusal| refused(&refusal))?;
-    if let Some(client) = app.client(&token.client_id).await? {
+    let Some(token) = bearer(incoming)? else {
+        // RFC 6750 §3.1: a request without a token gets the challenge and no error code.
+        let mut response = StatusCode::UNAUTHORIZED.into_response();
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return Ok(response);
+    };
+    // Protocol decision 31: the client's own script may read the error too, and so the client is known before the token
+    // is judged. What the unverified claim decides is this alone.
+    if let Some(client_id) = unverified_client_id(&token)
+        && let Some(client) = app.client(&client_id).await?
+    {
         // The first identification stands.
         let _ = incoming.client.set(client);
     }
+    let token = app.verify_access_token(&token).map_err(|refusal| refused(&refusal))?;
     // Protocol decision 16: only tokens whose audience is the issuer itself.
     if !token.aud.iter().any(|audience| audience == app.settings.issuer()) {
         return Err(refused(&TokenRefusal::WrongAudience));
@@ -83,8 +94,9 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     }
     let person: StandardClaims = serde_json::from_str(&live.claims).map_err(Fault::from)?;
     let mut claims = person.released(&scope, live.claims_updated_at);
-    let own = [app.settings.issuer().to_owned()];
-    let roles = profile::roles_for(app, &live, &scope, &own).await?;
+    let holder = Holder::load(app, &live, &scope).await?;
+    let asking = incoming.client.get().map(|client| client.id);
+    let roles = holder.claims(app, &scope, asking.as_slice());
     for (name, values) in [("roles", roles.roles), ("groups", roles.groups), ("permissions", roles.permissions)] {
         if let Some(values) = values {
             claims.insert(name.to_owned(), values.into());
@@ -97,32 +109,43 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
 
 /// The token of the request: from the Authorization header, or from the body of a form (RFC 6750 §2.1, §2.2); never from
 /// the address (RFC 9700 §4.3.2).
-fn bearer(incoming: &Incoming) -> Result<String, Failure> {
-    let malformed = || {
-        let refusal = Refusal::new(ErrorCode::InvalidRequest, "The Authorization header is not a Bearer token.");
-        Failure::Refused { refusal, challenge: challenge(&refusal) }
-    };
+fn bearer(incoming: &Incoming) -> Result<Option<String>, Failure> {
+    // RFC 6750 §3: every refusal carries a challenge.
+    let challenged = |refusal: Refusal| Failure::Refused { refusal, challenge: challenge(&refusal) };
+    let malformed =
+        || challenged(Refusal::new(ErrorCode::InvalidRequest, "The Authorization header is not a Bearer token."));
     let from_body = match &incoming.method {
         &Method::POST if !incoming.body.is_empty() => {
-            incoming.form()?.get("access_token").map(str::to_owned)
+            let form = incoming.form().map_err(challenged)?;
+            // RFC 6750 §3.1: a request that repeats a parameter is malformed.
+            form.refuse_repeated().map_err(challenged)?;
+            form.get("access_token").map(str::to_owned)
         }
         _ => None,
     };
-    match (incoming.authorization()?, from_body) {
+    match (incoming.authorization().map_err(challenged)?, from_body) {
         (Some(_), Some(_)) => {
-            let refusal = Refusal::new(ErrorCode::InvalidRequest, "The access token is sent in more than one way.");
-            Err(Failure::Refused { refusal, challenge: challenge(&refusal) })
+            Err(challenged(Refusal::new(ErrorCode::InvalidRequest, "The access token is sent in more than one way.")))
         }
         (Some(header), None) => {
             let (scheme, token) = header.split_once(' ').ok_or_else(malformed)?;
             if !scheme.eq_ignore_ascii_case("bearer") || token.trim().is_empty() {
                 return Err(malformed());
             }
-            Ok(token.trim().to_owned())
+            Ok(Some(token.trim().to_owned()))
         }
-        (None, Some(token)) => Ok(token),
-        (None, None) => Err(refused(&TokenRefusal::Missing)),
+        (None, token) => Ok(token),
     }
+}
+
+/// Which client a token claims to be for.
+fn unverified_client_id(token: &str) -> Option<String> {
+    if token.len() > 16_384 {
+        return None;
+    }
+    let octets = BASE64_URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    let claims: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&octets).ok()?;
+    Some(claims.get("client_id")?.as_str()?.to_owned())
 }
 
 /// A refusal of guard's as an answer (RFC 6750 §3).

@@ -26,6 +26,33 @@ impl std::ops::Deref for AuthenticatedClient {
     }
 }
 
+/// A request whose client is named and has proven nothing yet.
+#[derive(Debug)]
+pub struct Claimed {
+    presented: Presented,
+    found: Option<Arc<RegisteredClient>>,
+    by_header: bool,
+}
+
+/// Reads what a request presents and looks the client up: nothing is proven, and nothing is spent.
+///
+/// # Errors
+/// `invalid_client` (401) where nothing is presented, `invalid_request` where too much is; a fault where the database
+/// fails.
+pub async fn identify(app: &App, incoming: &Incoming, parameters: &Parameters) -> Result<Claimed, Failure> {
+    let authorization = incoming.authorization()?;
+    let presented = match client_authentication::read(authorization, parameters) {
+        Ok(presented) => presented,
+        Err(refusal) => return Err(challenged(refusal, authorization.is_some())),
+    };
+    let found = app.client(presented.client_id()).await?;
+    if let Some(client) = &found {
+        // For CORS alone. The first identification stands; there is one in a request.
+        let _ = incoming.client.set(Arc::clone(client));
+    }
+    Ok(Claimed { presented, found, by_header: authorization.is_some() })
+}
+
 /// Authenticates the client of a request (RFC 6749 §2.3). `endpoint` is the address that was called.
 ///
 /// # Errors
@@ -36,12 +63,22 @@ pub async fn authenticate(
     parameters: &Parameters,
     endpoint: &str,
 ) -> Result<AuthenticatedClient, Failure> {
-    let authorization = incoming.authorization()?;
-    let presented = match client_authentication::read(authorization, parameters) {
-        Ok(presented) => presented,
-        Err(refusal) => return Err(challenged(refusal, authorization)),
-    };
-    let outcome = prove(app, incoming, &presented, endpoint).await;
+    let claimed = identify(app, incoming, parameters).await?;
+    prove(app, incoming, claimed, endpoint).await
+}
+
+/// Has the named client prove itself. An assertion is spent by this.
+///
+/// # Errors
+/// As [`authenticate`].
+pub async fn prove(
+    app: &App,
+    incoming: &Incoming,
+    claimed: Claimed,
+    endpoint: &str,
+) -> Result<AuthenticatedClient, Failure> {
+    let Claimed { presented, found, by_header } = claimed;
+    let outcome = judge(app, &presented, found, endpoint).await;
     if let Err(Failure::Refused { refusal, .. }) = &outcome
         && refusal.code == ErrorCode::InvalidClient
     {
@@ -55,29 +92,24 @@ pub async fn authenticate(
         .client(client_id)
         .detail("method", presented.method().as_str());
         app.audit_later(event).await?;
-        return Err(challenged(*refusal, authorization));
+        return Err(challenged(*refusal, by_header));
     }
     outcome
 }
 
 /// RFC 6749 §5.2: a client that tried by the Authorization header is told the scheme that is taken.
-fn challenged(refusal: Refusal, authorization: Option<&str>) -> Failure {
-    let challenge = (refusal.code == ErrorCode::InvalidClient && authorization.is_some())
+fn challenged(refusal: Refusal, by_header: bool) -> Failure {
+    let challenge = (refusal.code == ErrorCode::InvalidClient && by_header)
         .then(|| HeaderValue::from_static("Basic realm=\"clients\", charset=\"UTF-8\""));
     Failure::Refused { refusal, challenge }
 }
 
-async fn prove(
+async fn judge(
     app: &App,
-    incoming: &Incoming,
     presented: &Presented,
+    found: Option<Arc<RegisteredClient>>,
     endpoint: &str,
 ) -> Result<AuthenticatedClient, Failure> {
-    let found = app.client(presented.client_id()).await?;
-    if let Some(client) = &found {
-        // The first identification stands; there is one authentication in a request.
-        let _ = incoming.client.set(Arc::clone(client));
-    }
     match presented {
         Presented::Basic { secret, .. } | Presented::Post { secret, .. } => {
             // The same work for a client that doesn't exist.

@@ -15,6 +15,8 @@ use crate::fault::Fault;
 pub struct FormToken {
     /// The hidden field's value.
     pub token: String,
+    /// What stands for this browser in a request that waits.
+    pub browser: String,
     new_cookie: Option<String>,
 }
 
@@ -35,11 +37,11 @@ impl FormToken {
     /// # Errors
     /// Where there is no chance to be had.
     pub fn issue(app: &App, incoming: &Incoming) -> Result<Self, Fault> {
-        match incoming.cookie(&cookie_name(&app.settings, "form")).filter(|cookie| cookie.len() == 43) {
-            Some(cookie) => Ok(Self { token: token(app, cookie), new_cookie: None }),
+        match form_cookie(app, incoming) {
+            Some(cookie) => Ok(Self { token: token(app, cookie), browser: browser(app, cookie), new_cookie: None }),
             None => {
                 let cookie = app.random.secret()?;
-                Ok(Self { token: token(app, &cookie), new_cookie: Some(cookie) })
+                Ok(Self { token: token(app, &cookie), browser: browser(app, &cookie), new_cookie: Some(cookie) })
             }
         }
     }
@@ -58,6 +60,21 @@ fn token(app: &App, cookie: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(app.secrets.csrf.hash(cookie.as_bytes()))
 }
 
+/// Another hash than the token, for it travels in addresses. A cookie has 43 octets, so that none is taken for this text.
+fn browser(app: &App, cookie: &str) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(app.secrets.csrf.hash(format!("pending|{cookie}").as_bytes()))
+}
+
+/// The cookie that forms are bound to, where the browser sent one of ours.
+pub fn form_cookie<'a>(app: &App, incoming: &'a Incoming) -> Option<&'a str> {
+    incoming.cookie(&cookie_name(&app.settings, "form")).filter(|cookie| cookie.len() == 43)
+}
+
+/// What stands for the browser that sent this request, as in [`FormToken::browser`].
+pub fn this_browser(app: &App, incoming: &Incoming) -> Option<String> {
+    form_cookie(app, incoming).map(|cookie| browser(app, cookie))
+}
+
 /// Whether a posted form comes from one of our own pages in this browser.
 ///
 /// # Errors
@@ -66,7 +83,7 @@ pub fn check(app: &App, incoming: &Incoming, presented: Option<&str>) -> Result<
     if !same_origin(app, incoming) {
         return Err(FormProblem::ForeignOrigin);
     }
-    let cookie = incoming.cookie(&cookie_name(&app.settings, "form")).ok_or(FormProblem::NoCookie)?;
+    let cookie = form_cookie(app, incoming).ok_or(FormProblem::NoCookie)?;
     let presented = presented
         .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
         .ok_or(FormProblem::WrongToken)?;

@@ -57,8 +57,9 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
 /// The host that a request names, where it isn't ours (requirement WB-4). Probes come by address, and so the health
 /// endpoints take any.
 fn foreign_host<'r>(app: &App, request: &'r Request) -> Option<&'r str> {
-    let host = match request.uri().host() {
-        Some(host) => host,
+    // HTTP/2 names it in the address; with its port, as the Host header of HTTP/1 does.
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str(),
         None => request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default(),
     };
     (!app.settings.trusts_host(host) && !request.uri().path().contains("/health/")).then_some(host)

@@ -79,7 +79,7 @@ pub fn show_with(page: &impl Template, status: StatusCode, way: PageWay<'_>, scr
     let html = page.render().map_err(Fault::broken)?;
     let script = if script.is_empty() { String::new() } else { format!("; script-src {script}") };
     let target = match way {
-        PageWay::Protocol(source) => source,
+        PageWay::Protocol(source) => form_target(source),
         PageWay::Own => "",
     };
     let policy = format!(
@@ -100,6 +100,18 @@ pub fn show_with(page: &impl Template, status: StatusCode, way: PageWay<'_>, scr
         );
     }
     Ok(response)
+}
+
+/// A source as `form-action` takes it (Content Security Policy Level 3 §2.3.1). It knows no IPv6 addresses: there the
+/// scheme stands for them. What would end the directive or begin another is left out, and the form then leads nowhere.
+fn form_target(source: &str) -> &str {
+    if source.contains(|c: char| c.is_whitespace() || c.is_control() || matches!(c, ';' | ',' | '\'' | '"')) {
+        return "";
+    }
+    match source.split_once("//[") {
+        Some((scheme, _)) => scheme,
+        None => source,
+    }
 }
 
 /// RFC 9700 §4.12: 303, which turns a POST into a GET and never repeats its body.
@@ -132,6 +144,19 @@ pub fn answer(app: &App, incoming: &Incoming, outcome: Result<Response, PageFail
     error_page(app, incoming, kind, refusal)
 }
 
+/// Protocol decision 30: what goes wrong on the way of an authorization or logout keeps the opener too, for a client's
+/// pop-up may go on from there.
+fn way_of(app: &App, incoming: &Incoming) -> PageWay<'static> {
+    let path = incoming.uri.path();
+    let path = path.strip_prefix(app.settings.base_path()).unwrap_or(path).trim_end_matches('/');
+    match path {
+        "/authorize" | "/login" | "/consent" | "/select" | "/end_session" | "/end_session/confirm" => {
+            PageWay::Protocol("")
+        }
+        _ => PageWay::Own,
+    }
+}
+
 /// A page that says what is wrong and what to do.
 pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Option<Refusal>) -> Response {
     let status = match kind {
@@ -139,8 +164,7 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
         ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::NotFound => StatusCode::NOT_FOUND,
         ErrorKind::Method => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::ForbiddenOrigin | ErrorKind::DisabledAccount => StatusCode::FORBIDDEN,
-        ErrorKind::ExpiredLink => StatusCode::GONE,
+        ErrorKind::ForbiddenOrigin => StatusCode::FORBIDDEN,
         ErrorKind::UnknownClient
         | ErrorKind::RedirectUri
         | ErrorKind::BadRequest
@@ -149,7 +173,7 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
     };
     let mut page = ErrorPage::of(kind, frame(app, incoming, &[], None));
     page.code = refusal.map(|refusal| refusal.code.as_str());
-    let mut response = match show(&page, status, PageWay::Own) {
+    let mut response = match show(&page, status, way_of(app, incoming)) {
         Ok(response) => response,
         Err(fault) => {
             log_fault(incoming.uri.path(), &incoming.request_id, &fault);
@@ -160,4 +184,29 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
     }
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_target_is_one_source_that_the_policy_knows() {
+        for source in ["https://app.example", "http://127.0.0.1:51004", "http://localhost", "com.acme.notes:", ""] {
+            assert_eq!(form_target(source), source);
+        }
+        assert_eq!(form_target("http://[::1]:51004"), "http:");
+        assert_eq!(form_target("https://[2001:db8::1]"), "https:");
+        for hostile in [
+            "https://a;script-src *",
+            "https://a;b",
+            "https://a,b",
+            "https://a *",
+            "https://a\n*",
+            "'unsafe-inline'",
+            "https://a\"b",
+        ] {
+            assert_eq!(form_target(hostile), "", "{hostile}");
+        }
+    }
 }

@@ -47,7 +47,7 @@ pub fn show(
             ConsentScope::describe(&frame.texts, name, own)
         })
         .collect();
-    let sealed = case.pending.seal(app, PendingKind::Authorization)?;
+    let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let metadata = &case.client.metadata;
     let client_host = metadata
         .client_uri
@@ -85,7 +85,7 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
     let sealed = form.get("request").unwrap_or_default();
-    let pending = Pending::open(app, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
+    let pending = Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
     let again = |pending: &Pending| -> Result<Response, PageFailure> {
         Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?)
     };
@@ -108,6 +108,10 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
             let event = event(AuditKind::ConsentDenied, AuditOutcome::Failure, incoming, &case, &current, &scope);
             app.audit_later(event).await?;
             case.refuse(incoming, Refusal::new(ErrorCode::AccessDenied, "The person declined."))
+        }
+        // What may be granted has changed since the page was shown: it is shown again.
+        (Step::Consent, Some("allow")) if case.scope().is_none_or(|now| now.to_string() != scope) => {
+            again(&case.pending)
         }
         (Step::Consent, Some("allow")) => {
             let event = event(AuditKind::ConsentGiven, AuditOutcome::Success, incoming, &case, &current, &scope);

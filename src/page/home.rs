@@ -25,12 +25,19 @@ use crate::http::page::{self, PageFailure, PageWay};
 use crate::http::{Incoming, session_cookie};
 use crate::store::session::times;
 
+/// The mark in the address of what has just happened.
+const DISCONNECTED: &str = "app-disconnected";
+
 /// GET `/`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     let outcome = async {
         match session_cookie::current(&app, &incoming).await? {
             None => Ok(page::see_other(&format!("{}/login", app.settings.base_path()))?),
-            Some(current) => show(&app, &incoming, &current, None).await,
+            Some(current) => {
+                let query = incoming.query().unwrap_or_default();
+                let notice = (query.get("done") == Some(DISCONNECTED)).then_some(HomeNotice::AppDisconnected);
+                show(&app, &incoming, &current, notice).await
+            }
         }
     }
     .await;
@@ -150,7 +157,7 @@ async fn disconnect(app: &App, incoming: &Incoming) -> Result<Response, PageFail
         .subject(subject)
         .client(client.client_id);
     app.store.disconnect_app(current.1.id, client.id, app.clock.now(), app.audit_record(event)?).await?;
-    show(app, incoming, &current, Some(HomeNotice::AppDisconnected)).await
+    Ok(page::see_other(&format!("{home}?done={DISCONNECTED}"))?)
 }
 
 /// A date that reads the same in every language.

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::endpoint::authorization::Case;
 use crate::endpoint::pending::{Pending, PendingKind};
 use crate::fault::Fault;
-use crate::http::csrf::FormToken;
+use crate::http::csrf::{self, FormToken};
 use crate::http::page::{self, PageFailure, PageWay};
 use crate::http::{Incoming, session_cookie};
 
@@ -29,11 +29,13 @@ pub fn show(
     app: &App,
     incoming: &Incoming,
     case: Option<&Case<'_>>,
+    pending: &Pending,
     username: &str,
     notice: Option<LoginNotice>,
 ) -> Result<Response, PageFailure> {
     let form = FormToken::issue(app, incoming)?;
-    let sealed = case.map(|case| case.pending.seal(app, PendingKind::Authorization)).transpose()?.unwrap_or_default();
+    let kind = if case.is_some() { PendingKind::Authorization } else { PendingKind::Login };
+    let sealed = pending.clone().said().bound_to(&form).seal(app, kind)?;
     let host = case.map(|case| case.channel.redirect.display_host());
     let source = case.map(|case| case.channel.redirect.form_action_source()).unwrap_or_default();
     let ui_locales = case.map(Case::ui_locales).unwrap_or_default();
@@ -64,7 +66,12 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
         if session_cookie::current(&app, &incoming).await?.is_some() {
             return Ok(page::see_other(&format!("{}/", app.settings.base_path()))?);
         }
-        show(&app, &incoming, None, "", None)
+        let query = incoming.query().unwrap_or_default();
+        let pending = query
+            .get("retry")
+            .and_then(|sealed| Pending::open(&app, &incoming, PendingKind::Login, sealed))
+            .unwrap_or_else(|| Pending::new(String::new(), app.clock.now()));
+        show(&app, &incoming, None, &pending, &pending.username, pending.notice)
     }
     .await;
     page::answer(&app, &incoming, outcome)
@@ -78,16 +85,19 @@ pub async fn handle_form(State(app): State<Arc<App>>, incoming: Incoming) -> Res
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
-    let case = match form.get("request") {
-        None => None,
-        Some(sealed) => {
-            let pending = Pending::open(app, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
-            Some(Case::open(app, pending).await?)
-        }
+    let (mut pending, kind) = waiting(app, incoming, form.get("request")).ok_or(ErrorKind::StaleForm)?;
+    let was_stale = pending.notice.take() == Some(LoginNotice::StaleForm);
+    let case = match kind {
+        PendingKind::Authorization => Some(Case::open(app, pending.clone()).await?),
+        PendingKind::EndSession | PendingKind::Login => None,
     };
     let username = form.get("username").unwrap_or_default();
     if !is_fresh(app, incoming, &form)? {
-        return show(app, incoming, case.as_ref(), username, Some(LoginNotice::StaleForm));
+        // Once a form gets old; a browser that again sends none of the cookies that the page gave it will never do.
+        if was_stale && form.get("csrf").is_some() && csrf::form_cookie(app, incoming).is_none() {
+            return Err(ErrorKind::Cookies.into());
+        }
+        return again(app, incoming, pending.with_notice(LoginNotice::StaleForm, username), kind);
     }
     if form.get("action") == Some("cancel")
         && let Some(case) = &case
@@ -105,17 +115,35 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     let started = match sign_in::sign_in(app, attempt).await {
         Ok(started) => started,
         // What was typed is kept, and the person may try again at once.
-        Err(Fault::Overloaded(_)) => return show(app, incoming, case.as_ref(), username, Some(LoginNotice::Busy)),
+        Err(Fault::Overloaded(_)) => {
+            return show(app, incoming, case.as_ref(), &pending, username, Some(LoginNotice::Busy));
+        }
         Err(fault) => return Err(fault.into()),
     };
     let Some(started) = started else {
-        return show(app, incoming, case.as_ref(), username, Some(LoginNotice::WrongCredentials));
+        return again(app, incoming, pending.with_notice(LoginNotice::WrongCredentials, username), kind);
     };
     let next = match &case {
-        Some(case) => case.pending.resume_address(app, PendingKind::Authorization)?,
+        Some(_) => pending.resume_address(app, kind)?,
         None => format!("{}/", app.settings.base_path()),
     };
     let mut response = page::see_other(&next)?;
     session_cookie::start(app, &mut response, &started);
+    Ok(response)
+}
+
+/// What waits behind the form: a client's request, or nothing but our own pages. `None` where it isn't ours.
+fn waiting(app: &App, incoming: &Incoming, sealed: Option<&str>) -> Option<(Pending, PendingKind)> {
+    let Some(sealed) = sealed else { return Some((Pending::new(String::new(), app.clock.now()), PendingKind::Login)) };
+    [PendingKind::Authorization, PendingKind::Login]
+        .into_iter()
+        .find_map(|kind| Some((Pending::open(app, incoming, kind, sealed)?, kind)))
+}
+
+/// The login page once more, under an address: the back button then leads to a page and not to a form that was sent.
+fn again(app: &App, incoming: &Incoming, pending: Pending, kind: PendingKind) -> Result<Response, PageFailure> {
+    let form = FormToken::issue(app, incoming)?;
+    let mut response = page::see_other(&pending.bound_to(&form).resume_address(app, kind)?)?;
+    form.apply(app, &mut response);
     Ok(response)
 }

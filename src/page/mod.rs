@@ -21,7 +21,7 @@ use view::ErrorKind;
 ///
 /// # Errors
 /// A page, where the form is malformed.
-fn posted(incoming: &Incoming) -> Result<Parameters, PageFailure> {
+pub fn posted(incoming: &Incoming) -> Result<Parameters, PageFailure> {
     let explain = |refusal: Refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal));
     let form = incoming.form().map_err(explain)?;
     form.refuse_repeated().map_err(explain)?;
@@ -32,7 +32,7 @@ fn posted(incoming: &Incoming) -> Result<Parameters, PageFailure> {
 ///
 /// # Errors
 /// A page, where another site sent it.
-fn is_fresh(app: &App, incoming: &Incoming, form: &Parameters) -> Result<bool, PageFailure> {
+pub fn is_fresh(app: &App, incoming: &Incoming, form: &Parameters) -> Result<bool, PageFailure> {
     match csrf::check(app, incoming, form.get("csrf")) {
         Ok(()) => Ok(true),
         Err(FormProblem::ForeignOrigin) => Err(ErrorKind::ForbiddenOrigin.into()),

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::StatusCode;
 use keyward_protocol::claims::StandardClaims;
 
 use super::view::{ErrorKind, SelectAccountPage};
-use super::{is_fresh, login, posted};
+use super::{is_fresh, posted};
 use crate::account::sign_in::Current;
 use crate::app::App;
 use crate::endpoint::authorization::Case;
@@ -16,7 +17,7 @@ use crate::endpoint::pending::{Pending, PendingKind};
 use crate::fault::Fault;
 use crate::http::csrf::FormToken;
 use crate::http::page::{self, PageFailure, PageWay};
-use crate::http::Incoming;
+use crate::http::{Incoming, session_cookie};
 
 /// Shows the page.
 ///
@@ -30,7 +31,7 @@ pub fn show(
 ) -> Result<Response, PageFailure> {
     let form = FormToken::issue(app, incoming)?;
     let claims: StandardClaims = serde_json::from_str(&user.claims).map_err(Fault::from)?;
-    let sealed = case.pending.seal(app, PendingKind::Authorization)?;
+    let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let shown = SelectAccountPage {
         frame: page::frame(app, incoming, &case.ui_locales(), Some(&user.username)),
         client_name: &case.client.metadata.client_name,
@@ -45,6 +46,11 @@ pub fn show(
     Ok(response)
 }
 
+/// What stands for a session until its person authenticates again, which gives it a new cookie.
+pub fn leaving((session, _): &Current) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode(&session.session_hash)
+}
+
 /// POST `/select`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     let outcome = respond(&app, &incoming).await;
@@ -54,17 +60,21 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
     let sealed = form.get("request").unwrap_or_default();
-    let mut pending = Pending::open(app, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
+    let mut pending = Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
     if is_fresh(app, incoming, &form)? {
         match form.get("choice") {
             Some("current") => pending.account_chosen = true,
             Some("other") => {
+                let current = session_cookie::current(app, incoming).await?;
+                pending.leaves = current.as_ref().map(leaving);
                 pending.login_shown_at = Some(app.clock.now());
-                let case = Case::open(app, pending).await?;
-                return login::show(app, incoming, Some(&case), "", None);
             }
             _ => {}
         }
     }
-    Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?)
+    let form = FormToken::issue(app, incoming)?;
+    let mut response =
+        page::see_other(&pending.bound_to(&form).resume_address(app, PendingKind::Authorization)?)?;
+    form.apply(app, &mut response);
+    Ok(response)
 }

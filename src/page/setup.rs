@@ -25,6 +25,8 @@ use crate::store::setup::SetupOutcome;
 
 /// The role of those who may do everything.
 const ADMIN: &str = "admin";
+/// The query of the page that says that all is done.
+const DONE: &str = "done";
 
 /// What the form was filled with.
 #[derive(Debug, Default)]
@@ -37,6 +39,10 @@ struct Filled<'a> {
 /// GET `/setup`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     let outcome = async {
+        // Where the form leads when it has done its work.
+        if incoming.uri.query() == Some(DONE) && app.store.has_users().await? {
+            return show(&app, &incoming, &Filled::default(), Vec::new(), SetupState::Done);
+        }
         let query = incoming.query().unwrap_or_default();
         let token = query.get("token").unwrap_or_default();
         let hash = app.secrets.token_hash.hash(token.as_bytes());
@@ -137,7 +143,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     match app.store.complete_setup(hash, admin, admin_role, membership, now, record).await? {
         SetupOutcome::Done => {
             app.reload_if_changed().await?;
-            show(app, incoming, &filled, Vec::new(), SetupState::Done)
+            Ok(page::see_other(&format!("{}/setup?{DONE}", app.settings.base_path()))?)
         }
         SetupOutcome::LinkGone => show(app, incoming, &filled, Vec::new(), SetupState::Expired),
         SetupOutcome::NameTaken => {

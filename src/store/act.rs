@@ -161,7 +161,7 @@ impl Act<'_> {
         self.run(&statement).await.map(drop)
     }
 
-    /// How many rows a selection has.
+    /// Whether a selection has any row.
     ///
     /// # Errors
     /// As [`Act::rows`].

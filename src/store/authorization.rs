@@ -7,7 +7,8 @@ use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use keyward_protocol::session::SessionTimes;
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::act::select_record;
@@ -31,7 +32,9 @@ pub struct Redemption {
     pub refresh_token: Option<NewRefreshToken>,
     /// When the grant ends whatever happens.
     pub grant_expires_at: Timestamp,
-    /// The event to write where the code was used before.
+    /// Seconds without use after which a session is over.
+    pub idle_timeout: u64,
+    /// The event to write where the code was used before; the act fills in whose it was.
     pub replay_event: audit_event::Model,
 }
 
@@ -109,6 +112,9 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 let now = issue.code.issued_at;
+                // The rows stay as they are until the code is stored. A session that is touched is locked as for the
+                // change at once: two that share a lock and both want more would wait for each other.
+                let lock = if issue.touch_session { LockType::NoKeyUpdate } else { LockType::Share };
                 let select = Query::select()
                     .column((user::Entity, user::Column::Id))
                     .from(user::Entity)
@@ -119,6 +125,7 @@ impl Store {
                     .and_where(Expr::col((session::Entity, session::Column::Id)).eq(issue.code.session_id))
                     .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
                     .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
+                    .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
                     .take();
                 let statement = act.backend().build(&select);
                 if act.rows(statement).await?.is_empty() {
@@ -147,20 +154,25 @@ impl Store {
     }
 }
 
+/// The times of a session that was joined, where there is one.
+pub(super) fn owner_session(
+    last_seen_at: Option<i64>,
+    expires_at: Option<i64>,
+    ended_at: Option<i64>,
+) -> Option<SessionTimes> {
+    Some(SessionTimes {
+        last_seen_at: Timestamp::from_micros(last_seen_at?),
+        expires_at: Timestamp::from_micros(expires_at?),
+        ended_at: ended_at.map(Timestamp::from_micros),
+    })
+}
+
 async fn give_consent(
     act: &mut Act<'_>,
     id: Uuid,
     code: &authorization_code::Model,
     scope: &ScopeSet,
 ) -> Result<(), Fault> {
-    let select = consent::Entity::find()
-        .filter(consent::Column::UserId.eq(code.user_id))
-        .filter(consent::Column::Client.eq(code.client));
-    // What was allowed before stays allowed: a smaller request doesn't withdraw.
-    let scope = match act.one(select).await? {
-        Some(earlier) => ScopeSet::parse(&earlier.scope).map_err(Fault::broken)?.union(scope),
-        None => scope.clone(),
-    };
     let row = consent::Model {
         id,
         user_id: code.user_id,
@@ -174,16 +186,56 @@ async fn give_consent(
         .columns(<consent::Model as keyward_entities::Record>::COLUMNS.iter().map(|&column| Alias::new(column)))
         .values(keyward_entities::Record::into_values(row).into_iter().map(Into::into))
         .map_err(Fault::broken)?
-        .on_conflict(
-            OnConflict::columns([consent::Column::UserId, consent::Column::Client])
-                .update_columns([consent::Column::Scope, consent::Column::UpdatedAt])
-                .to_owned(),
-        )
+        .on_conflict(OnConflict::columns([consent::Column::UserId, consent::Column::Client]).do_nothing().to_owned())
         .take();
-    act.run(&insert).await.map(drop)
+    if act.run(&insert).await? == 1 {
+        return Ok(());
+    }
+    // What was allowed before stays allowed: a smaller request doesn't withdraw, nor does another tab's.
+    let select = consent::Entity::find()
+        .filter(consent::Column::UserId.eq(code.user_id))
+        .filter(consent::Column::Client.eq(code.client))
+        .lock_exclusive();
+    let earlier = act.one(select).await?.ok_or_else(|| Fault::broken("a consent is in the way and not there"))?;
+    let scope = ScopeSet::parse(&earlier.scope).map_err(Fault::broken)?.union(scope);
+    let update = Query::update()
+        .table(consent::Entity)
+        .value(consent::Column::Scope, scope.to_string())
+        .value(consent::Column::UpdatedAt, code.issued_at)
+        .and_where(Expr::col(consent::Column::Id).eq(earlier.id))
+        .take();
+    act.run(&update).await.map(drop)
+}
+
+/// Locks on PostgreSQL the user and the session of a code, so that what ends either of them, or the consent (which is
+/// never withdrawn without locking the user), is either seen by the decision or sees what was decided. A statement of
+/// its own: the next one then reads what is true once the locks are held.
+async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
+    if act.backend() == DbBackend::Sqlite {
+        return Ok(());
+    }
+    let select = Query::select()
+        .column((authorization_code::Entity, authorization_code::Column::Id))
+        .from(authorization_code::Entity)
+        .inner_join(
+            user::Entity,
+            Expr::col((user::Entity, user::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
+        )
+        .inner_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
+        )
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
+        .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")])
+        .take();
+    let statement = act.backend().build(&select);
+    act.rows(statement).await.map(drop)
 }
 
 async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
+    hold_owner(act, &redemption.code_hash).await?;
     let mut select = select_record::<authorization_code::Model>();
     select
         .expr(Expr::col((user::Entity, user::Column::Subject)))
@@ -193,6 +245,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         .expr(Expr::col((session::Entity, session::Column::PublicId)))
         .expr(Expr::col((session::Entity, session::Column::EndedAt)))
         .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
         .expr(Expr::col((consent::Entity, consent::Column::Scope)))
         .left_join(
             user::Entity,
@@ -234,6 +287,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     let session_public_id: Option<String> = row.take("public_id")?;
     let session_ended_at: Option<i64> = row.take("ended_at")?;
     let session_expires_at: Option<i64> = row.take("expires_at")?;
+    let session_seen_at: Option<i64> = row.take("last_seen_at")?;
     let consented: Option<String> = row.take("scope")?;
 
     let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
@@ -255,7 +309,8 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     };
     let context = CodeContext {
         user_live: subject.is_some() && disabled_at.is_none(),
-        session_live: session_ended_at.is_none() && session_expires_at.is_some_and(|end| now.micros() < end),
+        session_live: owner_session(session_seen_at, session_expires_at, session_ended_at)
+            .is_some_and(|times| keyward_protocol::session::stands(&times, redemption.idle_timeout, now)),
         consent_stands: !code.needs_consent || consented.is_some_and(|consented| scope.is_subset_of(&consented)),
     };
     let presented = CodePresented {
@@ -266,8 +321,10 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     match code_redemption::decide(&stored, context, presented, now) {
         CodeDecision::Refuse(refusal) => return Ok(Redeemed::Refused(refusal)),
         CodeDecision::Replayed => {
-            super::grant::end(act, code.grant_id, "code_replayed", now).await?;
-            act.insert(redemption.replay_event).await?;
+            // One event for what ended; who repeats it once more ends nothing and fills no log.
+            if super::grant::end(act, code.grant_id, "code_replayed", now).await? > 0 {
+                act.insert(audit_event::Model { subject, ..redemption.replay_event }).await?;
+            }
             return Ok(Redeemed::Replayed);
         }
         CodeDecision::Redeem => {}
@@ -279,6 +336,8 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     let spend = Query::update()
         .table(authorization_code::Entity)
         .value(authorization_code::Column::SpentAt, now.micros())
+        // A spent code is kept as long as its grant can live, so that a replay ends the grant.
+        .value(authorization_code::Column::ExpiresAt, Ord::max(redemption.grant_expires_at.micros(), code.expires_at))
         .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
         .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
         .take();

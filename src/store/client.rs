@@ -182,7 +182,7 @@ impl Store {
         .await
     }
 
-    /// Adds a secret, and lets the others end at `others_end` where that is sooner.
+    /// Adds a secret, and lets the others end at `others_end` where that is sooner. Those that have ended go.
     ///
     /// # Errors
     /// Where the database fails.
@@ -205,6 +205,12 @@ impl Store {
                     )
                     .take();
                 act.run(&update).await?;
+                let delete = Query::delete()
+                    .from_table(client_secret::Entity)
+                    .and_where(Expr::col(client_secret::Column::Client).eq(secret.client))
+                    .and_where(Expr::col(client_secret::Column::ExpiresAt).lte(secret.created_at))
+                    .take();
+                act.run(&delete).await?;
                 act.insert(secret).await?;
                 act.insert(event).await?;
                 directory::changed(&mut act).await
@@ -221,10 +227,8 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 super::grant::remove_of_client(&mut act, id).await?;
-                let delete = Query::delete()
-                    .from_table(client::Entity)
-                    .and_where(Expr::col(client::Column::Id).eq(id))
-                    .take();
+                let delete =
+                    Query::delete().from_table(client::Entity).and_where(Expr::col(client::Column::Id).eq(id)).take();
                 act.run(&delete).await?;
                 act.insert(event).await?;
                 directory::changed(&mut act).await

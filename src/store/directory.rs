@@ -118,25 +118,17 @@ impl Store {
     }
 }
 
-/// Raises the version, in the transaction of the change.
+/// Raises the version, in the transaction of the change. On PostgreSQL the changed row stays locked until the act is over:
+/// changes take turns, from the first start on, for the first migration puts the row there.
 pub(super) async fn changed(act: &mut Act<'_>) -> Result<(), Fault> {
-    let select = server_fact::Entity::find().filter(server_fact::Column::Name.eq(VERSION));
-    let known = {
-        use sea_orm::QuerySelect;
-        act.one(select.lock_exclusive()).await?
-    };
-    match known {
-        None => {
-            act.insert(server_fact::Model { name: VERSION.to_owned(), value: "1".to_owned() }).await
-        }
-        Some(fact) => {
-            let next = fact.value.parse::<i64>().unwrap_or_default().saturating_add(1);
-            let update = Query::update()
-                .table(server_fact::Entity)
-                .value(server_fact::Column::Value, next.to_string())
-                .and_where(Expr::col(server_fact::Column::Name).eq(VERSION))
-                .take();
-            act.run(&update).await.map(drop)
-        }
+    let next = Expr::col(server_fact::Column::Value).cast_as("bigint").add(1_i64).cast_as("text");
+    let update = Query::update()
+        .table(server_fact::Entity)
+        .value(server_fact::Column::Value, next)
+        .and_where(Expr::col(server_fact::Column::Name).eq(VERSION))
+        .take();
+    match act.run(&update).await? {
+        1 => Ok(()),
+        _ => Err(Fault::broken("the directory has no version")),
     }
 }

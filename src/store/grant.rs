@@ -6,12 +6,13 @@ use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
+use keyward_protocol::session::{self as session_rule, SessionTimes};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
 use super::act::select_record;
-use super::authorization::{LiveGrant, NewRefreshToken};
+use super::authorization::{LiveGrant, NewRefreshToken, owner_session};
 use super::{Act, Row, Store};
 use crate::fault::Fault;
 
@@ -34,7 +35,12 @@ pub struct Refresh {
     pub successor: NewRefreshToken,
     /// The successor, sealed under the presented token; kept where a retry is forgiven.
     pub sealed_successor: Option<Vec<u8>>,
-    /// The event to write where the token was used before.
+    /// Seconds without use after which a session is over.
+    pub idle_timeout: u64,
+    /// Seconds in which a use is written down once at the most: that of the session a token is tied to, and that of a
+    /// token that doesn't rotate.
+    pub touch_interval: u64,
+    /// The event to write where the token was used before; the act fills in whose it was.
     pub reuse_event: audit_event::Model,
 }
 
@@ -78,11 +84,17 @@ pub struct ConnectedApp {
 }
 
 impl Store {
-    /// The grant of a token, if grant, user and (where it is tied) session stand.
+    /// The grant of a token, if grant, user and (where it is tied) session stand. `idle_timeout` is that of sessions, in
+    /// seconds.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn find_live_grant(&self, id: Uuid, now: Timestamp) -> Result<Option<LiveGrant>, Fault> {
+    pub async fn find_live_grant(
+        &self,
+        id: Uuid,
+        idle_timeout: u64,
+        now: Timestamp,
+    ) -> Result<Option<LiveGrant>, Fault> {
         self.read(move |mut act| {
             Box::pin(async move {
                 let mut select = select_record::<grant::Model>();
@@ -92,34 +104,33 @@ impl Store {
                 let mut rows = act.rows(statement).await?;
                 let Some(row) = rows.first_mut() else { return Ok(None) };
                 let grant: grant::Model = row.record()?;
-                let (live, stands) = with_owner(grant, row, now)?;
-                Ok(stands.then_some(live))
+                let (live, standing) = with_owner(grant, row, idle_timeout, now)?;
+                Ok(standing.all().then_some(live))
             })
         })
         .await
     }
 
-    /// A refresh token and what it belongs to.
+    /// A refresh token and what it belongs to. `idle_timeout` is that of sessions, in seconds.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn find_refresh_token(
         &self,
         token_hash: &[u8],
+        idle_timeout: u64,
         now: Timestamp,
     ) -> Result<Option<RefreshTokenView>, Fault> {
         let token_hash = token_hash.to_vec();
         self.read(move |mut act| {
             Box::pin(async move {
-                let mut select = select_token(token_hash);
-                select.clear_order_by();
-                let statement = act.backend().build(&select);
+                let statement = act.backend().build(&select_token(token_hash));
                 let mut rows = act.rows(statement).await?;
                 let Some(row) = rows.first_mut() else { return Ok(None) };
                 let token: refresh_token::Model = row.record()?;
                 let grant: grant::Model = row.record()?;
-                let (live, stands) = with_owner(grant, row, now)?;
-                Ok(Some(RefreshTokenView { token, live, stands }))
+                let (live, standing) = with_owner(grant, row, idle_timeout, now)?;
+                Ok(Some(RefreshTokenView { token, live, stands: standing.all() }))
             })
         })
         .await
@@ -196,6 +207,7 @@ impl Store {
     ) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                super::user::lock(&mut act, user, LockType::Update).await?;
                 let delete = Query::delete()
                     .from_table(consent::Entity)
                     .and_where(Expr::col(consent::Column::UserId).eq(user))
@@ -266,6 +278,7 @@ fn join_owner(select: &mut SelectStatement) {
         .expr(Expr::col((session::Entity, session::Column::PublicId)))
         .expr(Expr::col((session::Entity, session::Column::EndedAt)))
         .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
         .left_join(
             user::Entity,
             Expr::col((user::Entity, user::Column::Id)).equals((grant::Entity, grant::Column::UserId)),
@@ -276,8 +289,32 @@ fn join_owner(select: &mut SelectStatement) {
         );
 }
 
-/// The grant with its owner, and whether grant, user and the session that it is tied to stand.
-fn with_owner(grant: grant::Model, row: &mut Row, now: Timestamp) -> Result<(LiveGrant, bool), Fault> {
+/// What of a grant stands.
+#[derive(Debug, Clone, Copy)]
+struct Standing {
+    /// The grant hasn't ended.
+    grant: bool,
+    /// The user exists and isn't disabled.
+    user: bool,
+    /// The session that it is tied to hasn't ended, or it is tied to none.
+    session: bool,
+    /// The times of the session in which it was granted, while that is known.
+    session_times: Option<SessionTimes>,
+}
+
+impl Standing {
+    const fn all(self) -> bool {
+        self.grant && self.user && self.session
+    }
+}
+
+/// The grant with its owner, and what of it stands.
+fn with_owner(
+    grant: grant::Model,
+    row: &mut Row,
+    idle_timeout: u64,
+    now: Timestamp,
+) -> Result<(LiveGrant, Standing), Fault> {
     let subject: Option<String> = row.take("subject")?;
     let claims: Option<String> = row.take("claims")?;
     let claims_updated_at: Option<i64> = row.take("updated_at")?;
@@ -285,10 +322,16 @@ fn with_owner(grant: grant::Model, row: &mut Row, now: Timestamp) -> Result<(Liv
     let public_id: Option<String> = row.take("public_id")?;
     let session_ended_at: Option<i64> = row.take("ended_at")?;
     let session_expires_at: Option<i64> = row.take("expires_at")?;
-    let user_live = subject.is_some() && disabled_at.is_none();
-    let session_stands = session_ended_at.is_none() && session_expires_at.is_some_and(|end| now.micros() < end);
-    let grant_stands = grant.ended_at.is_none() && now.micros() < grant.expires_at;
-    let stands = user_live && grant_stands && (session_stands || !grant.tied_to_session);
+    let session_seen_at: Option<i64> = row.take("last_seen_at")?;
+    let session_times = owner_session(session_seen_at, session_expires_at, session_ended_at);
+    // NIST SP 800-63B §7.2: a session that wasn't used for long has ended, whether or not anybody wrote so.
+    let session_stands = session_times.is_some_and(|times| session_rule::stands(&times, idle_timeout, now));
+    let standing = Standing {
+        grant: grant.ended_at.is_none() && now.micros() < grant.expires_at,
+        user: subject.is_some() && disabled_at.is_none(),
+        session: session_stands || !grant.tied_to_session,
+        session_times,
+    };
     let live = LiveGrant {
         grant,
         subject: subject.unwrap_or_default(),
@@ -296,7 +339,7 @@ fn with_owner(grant: grant::Model, row: &mut Row, now: Timestamp) -> Result<(Liv
         claims_updated_at: Timestamp::from_micros(claims_updated_at.unwrap_or_default()),
         session_public_id: public_id.filter(|_| session_stands),
     };
-    Ok((live, stands))
+    Ok((live, standing))
 }
 
 /// A refresh token, its grant and the grant's owner.
@@ -330,7 +373,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
     let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
-    let (live, stands) = with_owner(grant, row, now)?;
+    let (live, standing) = with_owner(grant, row, refresh.idle_timeout, now)?;
     let successor_used = match token.successor_id {
         None => None,
         Some(id) => {
@@ -346,9 +389,8 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
         successor_used,
         family_expires_at: Timestamp::from_micros(family_expires_at),
         family_ended_at: family_ended_at.map(Timestamp::from_micros),
-        // The rule tells the grant's own end apart; what else makes it fall is user or session.
-        user_live: stands || family_ended_at.is_some() || now.micros() >= family_expires_at,
-        session_live: true,
+        user_live: standing.user,
+        session_live: standing.session,
     };
     let decision = refresh_rotation::decide(
         &stored,
@@ -363,19 +405,39 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     {
         return Ok(Refreshed::Refused(refusal));
     }
-    match decision {
-        RefreshDecision::Refuse(refusal) => Ok(Refreshed::Refused(refusal)),
-        RefreshDecision::Keep(scope) => Ok(Refreshed::Kept(Box::new(live), scope)),
-        RefreshDecision::Repeat(scope) => match token.sealed_successor {
-            Some(sealed) => Ok(Refreshed::Repeated(Box::new(live), scope, sealed)),
-            None => Err(Fault::broken("a spent refresh token has a successor but not its seal")),
-        },
-        RefreshDecision::Reused => {
-            end(act, token.grant_id, "refresh_token_reused", now).await?;
-            act.insert(refresh.reuse_event).await?;
+    // Protocol decision 12: who uses a token that is tied to a session uses the session.
+    if !matches!(decision, RefreshDecision::Refuse(_) | RefreshDecision::Reused)
+        && live.grant.tied_to_session
+        && standing.session_times.is_some_and(|times| session_rule::worth_touching(&times, refresh.touch_interval, now))
+    {
+        super::session::touch(act, live.grant.session_id, now).await?;
+    }
+    match (decision, token.sealed_successor) {
+        (RefreshDecision::Refuse(refusal), _) => Ok(Refreshed::Refused(refusal)),
+        (RefreshDecision::Keep(scope), _) => {
+            // Protocol decision 12: each use moves the end that comes without use.
+            let fresh = refresh.successor.expires_at;
+            let known = Timestamp::from_micros(token.expires_at);
+            if fresh > known && fresh >= known.plus_seconds(refresh.touch_interval) {
+                let slide = Query::update()
+                    .table(refresh_token::Entity)
+                    .value(refresh_token::Column::ExpiresAt, fresh.micros())
+                    .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
+                    .take();
+                act.run(&slide).await?;
+            }
+            Ok(Refreshed::Kept(Box::new(live), scope))
+        }
+        (RefreshDecision::Repeat(scope), Some(sealed)) => Ok(Refreshed::Repeated(Box::new(live), scope, sealed)),
+        // Protocol decision 14: a successor that wasn't kept can't be repeated; then the retry is a reuse.
+        (RefreshDecision::Reused, _) | (RefreshDecision::Repeat(_), None) => {
+            if end(act, token.grant_id, "refresh_token_reused", now).await? > 0 {
+                let subject = Some(live.subject).filter(|subject| !subject.is_empty());
+                act.insert(audit_event::Model { subject, ..refresh.reuse_event }).await?;
+            }
             Ok(Refreshed::Reused)
         }
-        RefreshDecision::Rotate(scope) => {
+        (RefreshDecision::Rotate(scope), _) => {
             let spend = Query::update()
                 .table(refresh_token::Entity)
                 .value(refresh_token::Column::SpentAt, now.micros())

@@ -1,12 +1,12 @@
 //! Marks with a lifetime: what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), and access tokens
 //! that were revoked one by one (RFC 7009).
 
-use keyward_entities::replay_mark;
+use keyward_entities::{audit_event, replay_mark};
 use keyward_protocol::Timestamp;
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
-use super::Store;
+use super::{Act, Store};
 use crate::fault::Fault;
 
 impl Store {
@@ -15,16 +15,25 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn use_once(&self, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
+        self.act(move |mut act| Box::pin(async move { set(&mut act, mark, expires_at).await })).await
+    }
+
+    /// Marks an access token as revoked, with its event where it wasn't before.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn revoke_access_token(
+        &self,
+        mark: [u8; 32],
+        expires_at: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                let insert = Query::insert()
-                    .into_table(replay_mark::Entity)
-                    .columns([replay_mark::Column::Mark, replay_mark::Column::ExpiresAt])
-                    .values([mark.to_vec().into(), expires_at.micros().into()])
-                    .map_err(Fault::broken)?
-                    .on_conflict(OnConflict::column(replay_mark::Column::Mark).do_nothing().to_owned())
-                    .take();
-                Ok(act.run(&insert).await? == 1)
+                if set(&mut act, mark, expires_at).await? {
+                    act.insert(event).await?;
+                }
+                Ok(())
             })
         })
         .await
@@ -38,4 +47,16 @@ impl Store {
         let select = replay_mark::Entity::find().filter(replay_mark::Column::Mark.eq(mark.to_vec()));
         self.read(move |mut act| Box::pin(async move { act.exists(select).await })).await
     }
+}
+
+/// Sets a mark; `false` where it was set before.
+async fn set(act: &mut Act<'_>, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
+    let insert = Query::insert()
+        .into_table(replay_mark::Entity)
+        .columns([replay_mark::Column::Mark, replay_mark::Column::ExpiresAt])
+        .values([mark.to_vec().into(), expires_at.micros().into()])
+        .map_err(Fault::broken)?
+        .on_conflict(OnConflict::column(replay_mark::Column::Mark).do_nothing().to_owned())
+        .take();
+    Ok(act.run(&insert).await? == 1)
 }

@@ -1,7 +1,7 @@
 //! Roles, what they include, groups, and who has them.
 
 use keyward_entities::{audit_event, group, group_member, group_role, role, role_inclusion, user_role};
-use keyward_protocol::role::{RoleGraph, Role, may_include};
+use keyward_protocol::role::{Role, RoleGraph, may_include};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -281,10 +281,8 @@ async fn exists(act: &mut Act<'_>, link: Link) -> Result<bool, Fault> {
 async fn inclusions(act: &mut Act<'_>) -> Result<RoleGraph, Fault> {
     let mut graph = RoleGraph::new();
     for row in act.all(role::Entity::find()).await? {
-        graph.insert(
-            row.id,
-            Role { name: row.name, client: row.client, includes: Vec::new(), permissions: Vec::new() },
-        );
+        graph
+            .insert(row.id, Role { name: row.name, client: row.client, includes: Vec::new(), permissions: Vec::new() });
     }
     for row in act.all(role_inclusion::Entity::find()).await? {
         if let Some(role) = graph.get_mut(&row.role_id) {

@@ -3,8 +3,8 @@
 use keyward_entities::{audit_event, session, user};
 use keyward_protocol::Timestamp;
 use keyward_protocol::session::SessionTimes;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select};
 use uuid::Uuid;
 
 use super::{Act, Store};
@@ -50,7 +50,7 @@ impl Store {
     ) -> Result<bool, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(row.user_id))).await?;
+                let user = act.one(held(row.user_id)).await?;
                 let stands = user.is_some_and(|user| {
                     user.disabled_at.is_none() && user.password_hash == checked_password_hash
                 });
@@ -68,8 +68,8 @@ impl Store {
         .await
     }
 
-    /// Gives the session of the same user a new id and a new time of authentication (a rise of privilege): what hangs
-    /// on the session stays. `false` where it ended meanwhile or the user is no longer as checked.
+    /// Gives the session of the same user a new id, a new time of authentication (a rise of privilege) and a new end:
+    /// what hangs on the session stays. `false` where it ended meanwhile or the user is no longer as checked.
     ///
     /// # Errors
     /// Where the database fails.
@@ -79,6 +79,7 @@ impl Store {
         session_hash: [u8; 32],
         checked_password_hash: Option<String>,
         now: Timestamp,
+        expires_at: Timestamp,
         event: audit_event::Model,
     ) -> Result<bool, Fault> {
         self.act(move |mut act| {
@@ -86,7 +87,7 @@ impl Store {
                 let Some(row) = act.one(session::Entity::find().filter(session::Column::Id.eq(id))).await? else {
                     return Ok(false);
                 };
-                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(row.user_id))).await?;
+                let user = act.one(held(row.user_id)).await?;
                 let stands = user.is_some_and(|user| {
                     user.disabled_at.is_none() && user.password_hash == checked_password_hash
                 });
@@ -98,6 +99,7 @@ impl Store {
                     .value(session::Column::SessionHash, session_hash.to_vec())
                     .value(session::Column::AuthTime, now.micros())
                     .value(session::Column::LastSeenAt, now.micros())
+                    .value(session::Column::ExpiresAt, expires_at.micros())
                     .and_where(Expr::col(session::Column::Id).eq(id))
                     .and_where(Expr::col(session::Column::EndedAt).is_null())
                     .take();
@@ -140,6 +142,12 @@ impl Store {
     pub async fn touch_session(&self, id: Uuid, now: Timestamp) -> Result<(), Fault> {
         self.act(move |mut act| Box::pin(async move { touch(&mut act, id, now).await })).await
     }
+}
+
+/// A user whose row stays as it is until the act is over: without the lock PostgreSQL would let a new password or a
+/// disabled account pass between this look and the session that rests on it.
+fn held(id: Uuid) -> Select<user::Entity> {
+    user::Entity::find().filter(user::Column::Id.eq(id)).lock(LockType::Share)
 }
 
 pub(super) async fn touch(act: &mut Act<'_>, id: Uuid, now: Timestamp) -> Result<(), Fault> {

@@ -28,10 +28,19 @@ const BATCH: usize = 256;
 /// Acts that may wait; more callers wait before they are queued.
 const QUEUE: usize = 1024;
 
-/// Runs inside the transaction and gives what answers the caller after the commit.
-/// Where no transaction could be begun, it gets the fault instead.
-type Job = Box<dyn FnOnce(Result<&mut Sqlite, &Fault>) -> Answer + Send>;
+/// Runs inside the transaction and gives what answers the caller after the commit, and whether the transaction still
+/// stands. Where none could be begun, it gets the fault instead.
+type Job = Box<dyn FnOnce(Result<&mut Sqlite, &Fault>) -> (Answer, Transaction) + Send>;
 type Answer = Box<dyn FnOnce(Result<(), &Fault>) + Send>;
+
+/// What an act leaves of the transaction that it shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Transaction {
+    /// It goes on: the act is in it whole or not at all.
+    Stands,
+    /// SQLite has undone it, or part of an act can't be taken out of it: nothing in it may be committed.
+    Lost,
+}
 
 #[derive(Debug)]
 pub(super) struct Database {
@@ -86,18 +95,20 @@ impl Database {
     {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let outcome = match connection {
+            let (outcome, transaction) = match connection {
                 Ok(connection) => in_savepoint(connection, act),
-                Err(fault) => Err(shared(fault)),
+                Err(fault) => (Err(shared(fault)), Transaction::Lost),
             };
-            Box::new(move |committed| {
+            let answer: Answer = Box::new(move |committed| {
                 let answer = match committed {
                     Ok(()) => outcome,
-                    Err(fault) => Err(shared(fault)),
+                    // A fault of its own says more than that of the commit.
+                    Err(fault) => outcome.and_then(|_| Err(shared(fault))),
                 };
                 // A caller that went away doesn't want the answer.
                 let _ = sender.send(answer);
-            })
+            });
+            (answer, transaction)
         });
         self.writer.send(job).await.map_err(|_| Fault::broken("the database's writer has stopped"))?;
         receiver.await.map_err(|_| Fault::broken("the database's writer has stopped"))?
@@ -161,18 +172,25 @@ fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>) {
         let mut answers = Vec::new();
         if let Err(fault) = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from) {
             tracing::error!(error = %fault, "the database refused a transaction");
-            first(Err(&fault))(Err(&fault));
+            first(Err(&fault)).0(Err(&fault));
             continue;
         }
-        answers.push(first(Ok(&mut connection)));
-        while answers.len() < BATCH
+        let (answer, mut transaction) = first(Ok(&mut connection));
+        answers.push(answer);
+        while transaction == Transaction::Stands
+            && answers.len() < BATCH
             && let Ok(job) = jobs.try_recv()
         {
-            answers.push(job(Ok(&mut connection)));
+            let (answer, left) = job(Ok(&mut connection));
+            answers.push(answer);
+            transaction = left;
         }
-        let committed = connection.execute_batch("COMMIT").map_err(Fault::from);
+        let committed = match transaction {
+            Transaction::Stands => connection.execute_batch("COMMIT").map_err(Fault::from),
+            Transaction::Lost => Err(Fault::Unavailable("the database undid the transaction".to_owned())),
+        };
         if let Err(fault) = &committed {
-            tracing::error!(error = %fault, acts = answers.len(), "the database refused a commit");
+            tracing::error!(error = %fault, acts = answers.len(), "nothing was committed");
             if !connection.is_autocommit()
                 && let Err(error) = connection.execute_batch("ROLLBACK")
             {
@@ -194,18 +212,36 @@ fn shared(fault: &Fault) -> Fault {
     }
 }
 
-/// Runs an act so that a fault undoes it and nothing else.
-fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> Result<T, Fault>
+/// Runs an act so that a fault undoes it and nothing else. Some faults (a full disk, a failing one, no memory) make
+/// SQLite undo the whole transaction: a savepoint after that would begin another and be committed by its release.
+fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> (Result<T, Fault>, Transaction)
 where
     F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
 {
-    connection.prepare_cached("SAVEPOINT act")?.execute([])?;
-    let outcome = now_or_never(act(Act(Connection::Sqlite(connection))));
-    if outcome.is_err() {
-        connection.prepare_cached("ROLLBACK TO act")?.execute([])?;
+    let run = |connection: &Sqlite, statement: &str| -> Result<(), Fault> {
+        connection.prepare_cached(statement)?.execute([])?;
+        Ok(())
+    };
+    if let Err(fault) = run(connection, "SAVEPOINT act") {
+        return (Err(fault), left(connection));
     }
-    connection.prepare_cached("RELEASE act")?.execute([])?;
-    outcome
+    let outcome = now_or_never(act(Act(Connection::Sqlite(connection))));
+    if left(connection) == Transaction::Lost {
+        return (outcome, Transaction::Lost);
+    }
+    let undone = if outcome.is_err() { run(connection, "ROLLBACK TO act") } else { Ok(()) };
+    match undone.and_then(|()| run(connection, "RELEASE act")) {
+        Ok(()) => (outcome, left(connection)),
+        Err(fault) => {
+            tracing::error!(error = %fault, "the database refused to end a savepoint");
+            (outcome.and(Err(fault)), Transaction::Lost)
+        }
+    }
+}
+
+/// Whether SQLite is still in the transaction that was begun.
+fn left(connection: &Sqlite) -> Transaction {
+    if connection.is_autocommit() { Transaction::Lost } else { Transaction::Stands }
 }
 
 /// An act on SQLite waits for nothing but the database, which answers in place: its future is ready at the first look.
@@ -213,5 +249,99 @@ fn now_or_never<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, 
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => Err(Fault::broken("an act on SQLite waited for something other than the database")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::mpsc::sync_channel;
+
+    use sea_orm::{DbBackend, Statement};
+
+    use super::*;
+
+    async fn write_row(database: &Database, octets: usize) -> Result<u64, Fault> {
+        database
+            .act(move |mut act| {
+                Box::pin(async move {
+                    let insert = "INSERT INTO rows (content) VALUES (?)";
+                    let content = vec![7_u8; octets];
+                    act.exec(Statement::from_sql_and_values(DbBackend::Sqlite, insert, [content.into()])).await
+                })
+            })
+            .await
+    }
+
+    fn run(database: &Database, statement: &'static str) -> impl Future<Output = Result<usize, Fault>> {
+        database.act(move |mut act| {
+            Box::pin(async move {
+                Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len())
+            })
+        })
+    }
+
+    /// A full disk makes SQLite undo the transaction that many acts share: none of them may be told that it was done,
+    /// and what is told to be done is there.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_full_disk_fails_every_act_of_the_transaction() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("full.db");
+        let database = Arc::new(Database::open(&path, &StoreOptions::default()).unwrap());
+        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+        run(&database, "PRAGMA max_page_count = 16").await.unwrap();
+
+        // An act that waits for the others to be queued leads the batch.
+        let (go, wait) = sync_channel::<()>(0);
+        let leader = Arc::clone(&database);
+        let leader = tokio::spawn(async move {
+            leader
+                .act(move |mut act| {
+                    Box::pin(async move {
+                        wait.recv().map_err(Fault::broken)?;
+                        let insert = "INSERT INTO rows (content) VALUES (x'01')";
+                        act.exec(Statement::from_string(DbBackend::Sqlite, insert)).await
+                    })
+                })
+                .await
+        });
+        while database.writer.capacity() < QUEUE || leader.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let mut acts = Vec::new();
+        for (index, octets) in [10, 1_000_000, 10].into_iter().enumerate() {
+            let queued = Arc::clone(&database);
+            acts.push(tokio::spawn(async move { write_row(&queued, octets).await }));
+            while database.writer.capacity() > QUEUE - 1 - index {
+                tokio::task::yield_now().await;
+            }
+        }
+        go.send(()).unwrap();
+        let leader = leader.await.unwrap();
+        let mut outcomes = Vec::new();
+        for act in acts {
+            outcomes.push(act.await.unwrap());
+        }
+        assert!(matches!(leader, Err(Fault::Unavailable(_))), "{leader:?}");
+        assert!(matches!(outcomes[0], Err(Fault::Unavailable(_))), "{outcomes:?}");
+        assert!(matches!(outcomes[1], Err(Fault::Unavailable(_))), "{outcomes:?}");
+        assert!(matches!(outcomes[2], Ok(1)), "the next transaction is sound: {outcomes:?}");
+        assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fault_undoes_its_own_act_and_no_other() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&folder.path().join("acts.db"), &StoreOptions::default()).unwrap();
+        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+        let broken = database.act(|mut act| {
+            Box::pin(async move {
+                act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')")).await?;
+                Err::<(), _>(Fault::broken("on purpose"))
+            })
+        });
+        let (broken, right) = tokio::join!(broken, write_row(&database, 1));
+        assert!(matches!(broken, Err(Fault::Broken(_))) && right.is_ok());
+        assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), 1);
     }
 }

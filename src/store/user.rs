@@ -5,8 +5,8 @@ use keyward_entities::{
 };
 use keyward_protocol::Timestamp;
 use keyward_protocol::claims::StandardClaims;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::{Act, DEFAULT_ORGANIZATION, Store};
@@ -214,6 +214,7 @@ impl Store {
     pub async fn delete_user(&self, id: Uuid, event: audit_event::Model) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                lock(&mut act, id, LockType::Update).await?;
                 super::grant::remove_of_user(&mut act, id).await?;
                 for delete in [
                     Query::delete()
@@ -263,6 +264,19 @@ pub(super) async fn membership(act: &mut Act<'_>, id: Uuid) -> Result<Membership
     Ok(membership)
 }
 
+/// Locks a user's row on PostgreSQL, before anything else of the user: rows are locked in the order users, sessions,
+/// consents, and then codes, grants and tokens. What ends things of a user locks the row to change it; what decides
+/// from them locks it to share. SQLite has one writer and needs no statement for it.
+pub(super) async fn lock(act: &mut Act<'_>, id: Uuid, lock: LockType) -> Result<(), Fault> {
+    if act.backend() == DbBackend::Sqlite {
+        return Ok(());
+    }
+    let select =
+        Query::select().column(user::Column::Id).from(user::Entity).and_where(Expr::col(user::Column::Id).eq(id)).lock(lock).take();
+    let statement = act.backend().build(&select);
+    act.rows(statement).await.map(drop)
+}
+
 pub(super) async fn login_key_taken(act: &mut Act<'_>, login_key: &str) -> Result<bool, Fault> {
     let select = user::Entity::find()
         .filter(user::Column::OrganizationId.eq(DEFAULT_ORGANIZATION))
@@ -283,7 +297,7 @@ pub(super) async fn insert_user(
     act.insert(event).await
 }
 
-/// Ends every session and every grant of a user.
+/// Ends every session and every grant of a user, whose row the caller has changed and so locked.
 async fn end_everything(act: &mut Act<'_>, user: Uuid, why: &'static str, now: Timestamp) -> Result<(), Fault> {
     let sessions = Query::update()
         .table(session::Entity)

@@ -35,7 +35,7 @@ const wrong = [];
 if (!document.documentElement.lang) wrong.push('the language is missing');
 if (!document.title.trim()) wrong.push('the title is missing');
 const shown = (element) => element.checkVisibility();
-if (![...document.querySelectorAll('h1')].filter(shown).length === 1) wrong.push('there isn’t exactly one h1');
+if ([...document.querySelectorAll('h1')].filter(shown).length !== 1) wrong.push('there isn’t exactly one h1');
 if (!document.querySelector('main')) wrong.push('main is missing');
 for (const field of document.querySelectorAll('input:not([type=hidden])'))
   if (!field.labels.length) wrong.push(`no label: ${field.outerHTML}`);
@@ -311,11 +311,14 @@ impl Browser {
             self.dev_tools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
             for (size, width, height) in SIZES {
                 self.resize(width, height).await;
-                let wrong = self.run(INSPECTION).await.unwrap();
-                assert_eq!(wrong, json!([]), "{name} {scheme}{size}: {}", self.describe().await);
+                let flaws = self.flaws().await;
+                assert_eq!(flaws, json!([]), "{name} {scheme}{size}: {}", self.describe().await);
                 if let Some(folder) = &self.pictures {
-                    let whole = self.run("return document.documentElement.scrollHeight").await.unwrap();
-                    self.resize(width, height.max(u32::try_from(whole.as_u64().unwrap()).unwrap())).await;
+                    // Once more, for a taller window may make the page itself taller.
+                    for _ in 0..3 {
+                        let whole = self.run("return document.documentElement.scrollHeight").await.unwrap();
+                        self.resize(width, height.max(u32::try_from(whole.as_u64().unwrap()).unwrap())).await;
+                    }
                     let picture = self.driver.screenshot_as_png().await.unwrap();
                     std::fs::create_dir_all(folder).unwrap();
                     std::fs::write(folder.join(format!("{name}-{scheme}{size}.png")), picture).unwrap();
@@ -324,6 +327,11 @@ impl Browser {
         }
         self.dev_tools("Emulation.clearDeviceMetricsOverride", json!({})).await;
         self.dev_tools("Emulation.setEmulatedMedia", json!({ "features": [] })).await;
+    }
+
+    /// What an inspection of the page finds wrong: a list of sentences.
+    pub async fn flaws(&self) -> Value {
+        self.run(INSPECTION).await.unwrap()
     }
 
     async fn resize(&self, width: u32, height: u32) {

@@ -36,10 +36,9 @@ async fn back_after_a_wrong_password() {
     browser.follow("#sign-in").await;
     browser.text("#notice").await;
     browser.back().await;
-    browser.forward().await;
+    assert!(!browser.shows("#notice").await, "a fresh login page: {}", browser.describe().await);
     demo.sign_in(&browser).await;
     browser.text("#allow").await;
-    browser.back().await;
     browser.back().await;
     demo.arrive(&browser).await;
     browser.finish(&[]).await;

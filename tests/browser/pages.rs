@@ -1,7 +1,10 @@
 //! Every page of Keyward, looked at: names, contrast, width, console; and pictures where they are asked for.
 
+use serde_json::json;
+
 use super::chromium::Browser;
 use super::demo::Demo;
+use super::process::until;
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(feature = "services"), ignore = "needs a browser: run ./test")]
@@ -73,19 +76,31 @@ async fn every_page_is_readable_and_quiet() {
     demo.finish();
 }
 
-/// The other stories rely on the console: it must speak up where a page does what its policy forbids.
+/// The other stories rely on the console and on the inspection: both must speak up where something is wrong.
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(feature = "services"), ignore = "needs a browser: run ./test")]
-async fn a_breach_of_the_content_security_policy_is_noticed() {
+async fn what_is_wrong_is_noticed() {
     let (demo, browser) = (Demo::start().await, Browser::start().await);
     browser.open(&format!("{}/login", demo.issuer)).await;
+    assert_eq!(browser.flaws().await, json!([]));
     assert_eq!(browser.complaints().await, Vec::<String>::new());
+
     let script = "document.body.insertAdjacentHTML('beforeend', '<p style=\"color: red\">a breach</p>')";
     browser.run(script).await.unwrap();
-    let noticed = super::process::until(async || {
+    let breach = until(async || {
         browser.complaints().await.into_iter().find(|complaint| complaint.contains("Content Security Policy"))
     });
-    assert!(noticed.await.is_some());
-    browser.finish(&[]).await;
+    assert!(breach.await.is_some());
+
+    let script = "const main = document.querySelector('main');
+        main.insertAdjacentHTML('beforeend', '<h1 id=pale>pale</h1><input><img src=/none><button></button>');
+        document.getElementById('pale').style.color = '#ddd';
+        main.style.inlineSize = '200vw';";
+    browser.run(script).await.unwrap();
+    let flaws = browser.flaws().await.to_string();
+    for flaw in ["exactly one h1", "no label", "no alt", "no name", "wider than the window", "contrast"] {
+        assert!(flaws.contains(flaw), "{flaw}: {flaws}");
+    }
+    browser.finish(&["/none"]).await;
     demo.finish();
 }

@@ -1,90 +1,16 @@
 //! The real binary is killed under load, twenty times. Afterwards every refresh token that was answered works, no code
 //! is redeemed twice, and nobody had to do anything by hand.
 
-use std::io::Write;
-use std::net::TcpListener;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
-
+use crate::support::binary::{Binary, pause};
 use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
 use crate::support::{Browser, TestDatabase};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 6;
-
-/// The binary under test with its settings.
-struct Binary {
-    settings: Vec<(&'static str, String)>,
-    url: String,
-    running: Option<Child>,
-}
-
-impl Binary {
-    fn new(database: &TestDatabase) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let url = format!("http://localhost:{port}");
-        let settings = vec![
-            ("KEYWARD_DATA_DIR", database.folder().display().to_string()),
-            ("KEYWARD_DATABASE_URL", database.url()),
-            ("KEYWARD_SERVER_LISTEN", format!("127.0.0.1:{port}")),
-            ("KEYWARD_PUBLIC_URL", url.clone()),
-            ("KEYWARD_KEYS_ALGORITHMS", "ES256".to_owned()),
-            ("KEYWARD_LOG_LEVEL", "warn".to_owned()),
-        ];
-        Self { settings, url, running: None }
-    }
-
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyward"));
-        command.args(arguments).envs(self.settings.iter().map(|(name, value)| (*name, value)));
-        command
-    }
-
-    /// Runs a command to its end, with this on standard input, and gives the JSON it prints.
-    fn run(&self, arguments: &[&str], input: &str) -> Value {
-        let mut child =
-            self.command(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    async fn start(&mut self, http: &reqwest::Client) {
-        self.running = Some(self.command(&["serve"]).stdin(Stdio::null()).spawn().unwrap());
-        for _ in 0..600 {
-            if let Ok(answer) = http.get(format!("{}/health/ready", self.url)).send().await
-                && answer.status().is_success()
-            {
-                return;
-            }
-            pause(Duration::from_millis(50)).await;
-        }
-        panic!("the server doesn't come up");
-    }
-
-    fn kill(&mut self) {
-        if let Some(mut child) = self.running.take() {
-            child.kill().unwrap();
-            child.wait().unwrap();
-        }
-    }
-}
-
-impl Drop for Binary {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "the binary under test runs on real time")]
-async fn pause(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
 
 /// One client of the load: a chain of refresh tokens, and codes.
 struct Worker {
@@ -173,7 +99,9 @@ fn authorize_url(url: &str) -> String {
 /// A code from the session that the browser has; `None` where the server is gone.
 async fn next_code(browser: &Browser, url: &str) -> Option<String> {
     let response = browser.request(reqwest::Method::GET, &authorize_url(url)).send().await.ok()?;
+    let status = response.status();
     let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    assert_eq!(status, 303, "the session that was answered stands, and the consent too");
     let code = crate::support::browser::parameters(location).remove("code");
     Some(code.expect("the session that was answered stands"))
 }

@@ -78,7 +78,9 @@ fn third_party(id: &'static str) -> ClientSpec {
 async fn until_client_and_redirect_are_proven_there_is_only_a_page() {
     let server = TestServer::sqlite().await;
     server.add_client(ClientSpec::web("shop")).await;
-    server.add_client(ClientSpec::web("several").with(|client| client.redirect_uris.push("https://app.example/2".into()))).await;
+    server
+        .add_client(ClientSpec::web("several").with(|client| client.redirect_uris.push("https://app.example/2".into())))
+        .await;
     let good = good();
     assert!(is_login(&ask(&server, &good).await), "the request itself is right");
     let cases = [
@@ -191,7 +193,14 @@ async fn doubled_parameters_go_back_and_a_doubled_state_is_not_echoed() {
         let answer = ask(&server, &format!("{good}{state}")).await;
         assert_error(&server, &answer, "invalid_request", None, state);
     }
-    for doubled in ["scope=openid", "nonce=a&nonce=a", "response_type=code", "code_challenge=x", "unknown=1&unknown=2", "prompt=&prompt="] {
+    for doubled in [
+        "scope=openid",
+        "nonce=a&nonce=a",
+        "response_type=code",
+        "code_challenge=x",
+        "unknown=1&unknown=2",
+        "prompt=&prompt=",
+    ] {
         let answer = ask(&server, &format!("{good}&{doubled}")).await;
         assert_error(&server, &answer, "invalid_request", Some("st-1"), doubled);
     }
@@ -201,7 +210,11 @@ async fn doubled_parameters_go_back_and_a_doubled_state_is_not_echoed() {
 #[tokio::test(flavor = "multi_thread")]
 async fn errors_travel_in_the_mode_that_was_asked_for() {
     let server = TestServer::sqlite().await;
-    server.add_client(ClientSpec::web("shop").with(|client| client.redirect_uris.push("https://app.example/cb?tenant=1".into()))).await;
+    server
+        .add_client(
+            ClientSpec::web("shop").with(|client| client.redirect_uris.push("https://app.example/cb?tenant=1".into())),
+        )
+        .await;
     let browser = Browser::new(&server);
     let address = |mode| server.authorize_url("shop", &[("response_mode", mode), ("prompt", "none")]);
     let answer = browser.get(&address("fragment")).await;
@@ -209,11 +222,17 @@ async fn errors_travel_in_the_mode_that_was_asked_for() {
     let answer = browser.get(&address("form_post")).await;
     let (action, fields) = form(&answer.text);
     assert_eq!((answer.status, action.as_str()), (200, "https://app.example/cb"));
-    assert!(fields.contains(&("error".into(), "login_required".into())) && fields.contains(&("state".into(), "st-1".into())));
+    assert!(
+        fields.contains(&("error".into(), "login_required".into()))
+            && fields.contains(&("state".into(), "st-1".into()))
+    );
     // A redirect URI with a query of its own keeps it.
     let extra = [("redirect_uri", "https://app.example/cb?tenant=1"), ("prompt", "none")];
     let answer = browser.get(&server.authorize_url("shop", &extra)).await;
-    assert!(answer.header("location").starts_with("https://app.example/cb?tenant=1&error=login_required"), "{answer:?}");
+    assert!(
+        answer.header("location").starts_with("https://app.example/cb?tenant=1&error=login_required"),
+        "{answer:?}"
+    );
     server.stop().await;
 }
 
@@ -389,17 +408,26 @@ on_each_database! {
         for scope in ["openid", "profile"] {
             assert!(consent.text.contains(&format!("data-scope=\"{scope}\"")), "{}", consent.text);
         }
-        assert!(!consent.text.contains("data-scope=\"email\"") && consent.text.contains("app.example"), "{}", consent.text);
+        assert!(
+            !consent.text.contains("data-scope=\"email\"") && consent.text.contains("app.example"),
+            "{}",
+            consent.text
+        );
         assert!(has_code(&browser.submit(&consent, &[("decision", "allow")]).await));
 
         assert!(has_code(&browser.open(&server.authorize_url("shop", &narrow)).await), "remembered");
-        assert!(has_code(&browser.open(&server.authorize_url("shop", &[("scope", "openid")])).await), "less is covered");
+        assert!(
+            has_code(&browser.open(&server.authorize_url("shop", &[("scope", "openid")])).await),
+            "less is covered"
+        );
         let wider = server.authorize_url("shop", &[("scope", "openid email")]);
         let consent = browser.open(&wider).await;
         assert!(is_consent(&consent), "more is not");
         assert_eq!(error_of(&browser.submit(&consent, &[("decision", "deny")]).await), "access_denied");
         assert!(is_consent(&browser.open(&wider).await), "a refusal isn't remembered as a consent");
-        assert!(is_consent(&browser.open(&server.authorize_url("shop", &[("scope", "openid"), ("prompt", "consent")])).await));
+        assert!(is_consent(
+            &browser.open(&server.authorize_url("shop", &[("scope", "openid"), ("prompt", "consent")])).await
+        ));
         assert!(is_consent(&browser.open(&server.authorize_url("bank", &narrow)).await), "nor is it another client's");
         let other = Browser::new(server);
         let page = other.open(&server.authorize_url("shop", &narrow)).await;
@@ -420,7 +448,9 @@ on_each_database! {
     async fn offline_access_needs_the_grant_and_a_consent_that_names_it(server) {
         server.add_user("ada").await;
         server.add_client(third_party("shop")).await;
-        server.add_client(third_party("plain").with(|client| client.grant_types = vec![GrantType::AuthorizationCode])).await;
+        server
+            .add_client(third_party("plain").with(|client| client.grant_types = vec![GrantType::AuthorizationCode]))
+            .await;
         let browser = Browser::new(server);
         let scope = |scope| [("scope", scope)];
         let redeem = async |client: &str, answer: &Answer| {
@@ -452,11 +482,17 @@ on_each_database! {
     async fn a_native_app_is_asked_about_each_time(server) {
         server.add_user("ada").await;
         for (id, trusted) in [("native", false), ("trusted", true)] {
-            server.add_client(ClientSpec::spa(id).with(|client| {
-                client.first_party = false;
-                client.trusted_native = trusted;
-                client.redirect_uris = vec!["http://127.0.0.1/cb".into(), "com.example.app:/cb".into(), "https://app.example/cb".into()];
-            })).await;
+            server
+                .add_client(ClientSpec::spa(id).with(|client| {
+                    client.first_party = false;
+                    client.trusted_native = trusted;
+                    client.redirect_uris = vec![
+                        "http://127.0.0.1/cb".into(),
+                        "com.example.app:/cb".into(),
+                        "https://app.example/cb".into(),
+                    ];
+                }))
+                .await;
         }
         let browser = Browser::new(server);
         for redirect in ["http://127.0.0.1:51004/cb", "com.example.app:/cb"] {
@@ -490,11 +526,13 @@ on_each_database! {
             created_at: now.micros(),
             updated_at: now.micros(),
         };
-        let event = app.audit_record(keyward::audit::AuditEvent::by_cli(keyward::audit::AuditKind::ClientAdded)).unwrap();
+        let event =
+            app.audit_record(keyward::audit::AuditEvent::by_cli(keyward::audit::AuditKind::ClientAdded)).unwrap();
         app.store.add_client(row, None, Vec::new(), event).await.unwrap().unwrap();
         app.reload().await.unwrap();
         assert_page(&ask(server, &good()).await, "a disabled client");
-        let request = server.http.post(server.endpoint("/token")).form(&[("client_id", "shop"), ("grant_type", "refresh_token")]);
+        let form = [("client_id", "shop"), ("grant_type", "refresh_token"), ("refresh_token", "x")];
+        let request = server.http.post(server.endpoint("/token")).form(&form);
         let answer = Answer::of(request).await;
         assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"));
     }

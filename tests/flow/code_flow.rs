@@ -9,7 +9,8 @@ on_each_database! {
         server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop").with(|client| client.first_party = false)).await;
         let browser = Browser::new(server);
-        let page = browser.open(&server.authorize_url("shop", &[])).await;
+        let address = server.authorize_url("shop", &[("scope", "openid profile offline_access")]);
+        let page = browser.open(&address).await;
         assert_eq!(page.status, 200);
         assert!(page.text.contains("name=\"password\""), "{}", page.text);
 

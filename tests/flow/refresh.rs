@@ -67,7 +67,8 @@ on_each_database! {
         let browser = Browser::new(server);
         let online = browser.code(&server.authorize_url("shop", &[("scope", "openid")]), "ada").await;
         let online = server.redeem("shop", &online).await.json();
-        let offline = browser.code(&server.authorize_url("shop", &[]), "ada").await;
+        let scope = ("scope", "openid profile offline_access");
+        let offline = browser.code(&server.authorize_url("shop", &[scope]), "ada").await;
         let offline = server.redeem("shop", &offline).await.json();
         let home = browser.open("/").await;
         assert!(home.text.contains("sign-out"), "{}", home.text);

@@ -36,15 +36,13 @@ impl Page {
         let setup = json!({
             "authority": server.url, "withRefresh": WITH_REFRESH, "withoutRefresh": WITHOUT_REFRESH,
         });
-        let script = |text: String| get(async move || ([(header::CONTENT_TYPE, "text/javascript")], text).into_response());
+        let script =
+            |text: String| get(async move || ([(header::CONTENT_TYPE, "text/javascript")], text).into_response());
         let page = get(async move || axum::response::Html(html));
         let router = Router::new()
             .route("/setup.js", script(format!("const setup = {setup};")))
             .route("/page.js", script(read("page/page.js")))
-            .route(
-                "/oidc-client-ts.js",
-                script(read("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js")),
-            )
+            .route("/oidc-client-ts.js", script(read("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js")))
             // The script looks at its address to know what to do.
             .fallback(page);
         let authority = server.authority().unwrap();
@@ -80,10 +78,14 @@ impl Drop for Page {
     }
 }
 
-/// What the page says, once it has this status.
-async fn result(browser: &Browser, status: &str) -> Value {
-    browser.text_with("#status", status).await;
-    browser.json("#result").await
+/// What came of the page's last action, which must have ended so.
+async fn result(browser: &Browser, end: &str) -> Value {
+    let status = browser.text_with("#status", "done: ").await;
+    let result = browser.json("#result").await;
+    if status != format!("done: {end}") {
+        panic!("{status} where it should be {end}: {result}, {:#?}", browser.complaints().await);
+    }
+    result
 }
 
 /// The algorithm in a token's header.
@@ -104,7 +106,7 @@ async fn in_chromium() {
 
     // A login that the person breaks off.
     browser.open(&page.url).await;
-    browser.text_with("#status", "logged out").await;
+    assert_eq!(result(&browser, "nobody").await, Value::Null);
     browser.follow("#login").await;
     browser.is_at(&server.url).await;
     browser.follow("#cancel").await;
@@ -118,7 +120,6 @@ async fn in_chromium() {
     browser.follow("#sign-in").await;
     browser.text_with("main", &format!("Client {WITH_REFRESH}")).await;
     browser.follow("#allow").await;
-    browser.text_with("#status", "e").await; eprintln!("DBG {:#?}", browser.complaints().await);
     let login = result(&browser, "logged in").await;
     browser.is_at(&page.url).await;
     assert_eq!(login["profile"]["email"], json!("ada@example.org"));
@@ -137,7 +138,7 @@ async fn in_chromium() {
     }
     assert_eq!(renewed["profile"]["sub"], login["profile"]["sub"]);
     browser.reload().await;
-    browser.text_with("#status", "logged in before").await;
+    assert_eq!(result(&browser, "logged in before").await["access_token"], renewed["access_token"]);
 
     // Another client of the same person: no password, but a consent of its own; renewal in a frame by `prompt=none`.
     browser.follow("#login-elsewhere").await;

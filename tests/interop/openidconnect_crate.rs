@@ -7,16 +7,16 @@ use keyward_keys::Algorithm;
 use keyward_protocol::client_metadata::AuthMethod;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
-    CoreErrorResponseType, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
+    CoreErrorResponseType, CoreGenderClaim, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
     CoreJweKeyManagementAlgorithm, CoreJwsSigningAlgorithm, CoreResponseMode, CoreResponseType, CoreRevocableToken,
     CoreSubjectIdentifierType, CoreTokenResponse, CoreUserInfoClaims,
 };
 use openidconnect::{
     AccessTokenHash, AdditionalProviderMetadata, AsyncHttpClient, AuthType, AuthorizationCode, ClientId, ClientSecret,
-    CsrfToken, EndSessionUrl, HttpClientError, HttpRequest, HttpResponse, IntrospectionUrl, IssuerUrl, LogoutRequest,
-    Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl, ProviderMetadata,
-    RedirectUrl, RequestTokenError, RevocationUrl, Scope, StandardErrorResponse, TokenIntrospectionResponse,
-    TokenResponse,
+    CsrfToken, EmptyAdditionalClaims, EndSessionUrl, HttpClientError, HttpRequest, HttpResponse, IntrospectionUrl,
+    IssuerUrl, LogoutRequest, Nonce, OAuth2TokenResponse, PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl,
+    ProviderMetadata, RedirectUrl, RequestTokenError, RevocationUrl, Scope, StandardErrorResponse,
+    TokenIntrospectionResponse, TokenResponse,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,8 +109,7 @@ async fn story(server: &TestServer, id: &str, method: AuthMethod, algorithm: Cor
     let more = metadata.additional_metadata().clone();
     assert!(more.authorization_response_iss_parameter_supported);
     let secret = (method != AuthMethod::None).then(|| ClientSecret::new(SECRET.to_owned()));
-    let auth_type =
-        if method == AuthMethod::ClientSecretPost { AuthType::RequestBody } else { AuthType::BasicAuth };
+    let auth_type = if method == AuthMethod::ClientSecretPost { AuthType::RequestBody } else { AuthType::BasicAuth };
     let client = CoreClient::from_provider_metadata(metadata.clone(), ClientId::new(id.to_owned()), secret)
         .set_auth_type(auth_type)
         .set_redirect_uri(RedirectUrl::new("https://app.example/cb".into()).unwrap())
@@ -156,7 +155,7 @@ async fn story(server: &TestServer, id: &str, method: AuthMethod, algorithm: Cor
     // Userinfo: the crate compares the subject.
     let userinfo = |tokens: &CoreTokenResponse| {
         let request = client.user_info(tokens.access_token().clone(), Some(claims.subject().clone())).unwrap();
-        async { request.request_async::<openidconnect::EmptyAdditionalClaims, _, openidconnect::core::CoreGenderClaim>(&http).await }
+        async { request.request_async::<EmptyAdditionalClaims, _, CoreGenderClaim>(&http).await }
     };
     let person: CoreUserInfoClaims = userinfo(&tokens).await.unwrap();
     assert_eq!(person.email().map(|email| email.as_str()), Some("ada@example.org"));
@@ -201,8 +200,7 @@ async fn story(server: &TestServer, id: &str, method: AuthMethod, algorithm: Cor
     let answer = browser.get(&url).await;
     assert_eq!(answer.status, 303, "{}", answer.text);
     let code = AuthorizationCode::new(parameters(answer.header("location")).remove("code").unwrap());
-    let tokens =
-        client.exchange_code(code).unwrap().set_pkce_verifier(verifier).request_async(&http).await.unwrap();
+    let tokens = client.exchange_code(code).unwrap().set_pkce_verifier(verifier).request_async(&http).await.unwrap();
     let verifier = client.id_token_verifier().set_allowed_algs([algorithm]);
     tokens.id_token().unwrap().claims(&verifier, &nonce).unwrap();
 

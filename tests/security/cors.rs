@@ -44,7 +44,9 @@ async fn a_preflight_allows_any_origin_to_ask() {
 on_each_database! {
     async fn the_answer_is_for_the_clients_own_origins(server) {
         server.add_user("ada").await;
-        server.add_client(ClientSpec::web("shop").with(|client| client.web_origins = vec!["https://more.example".into()])).await;
+        server
+            .add_client(ClientSpec::web("shop").with(|client| client.web_origins = vec!["https://more.example".into()]))
+            .await;
         let token = server.tokens("shop", "ada").await["access_token"].as_str().unwrap().to_owned();
         for (origin, may) in [
             (OWN, true),
@@ -58,29 +60,39 @@ on_each_database! {
         ] {
             let expected = may.then_some(origin);
             let post = |path: &str, form: &[(&str, &str)]| {
-                server.http.post(server.endpoint(path)).header("origin", origin).basic_auth("shop", Some(SECRET)).form(form)
+                server
+                    .http
+                    .post(server.endpoint(path))
+                    .header("origin", origin)
+                    .basic_auth("shop", Some(SECRET))
+                    .form(form)
             };
             // A success, and errors of each kind.
             let answers = [
                 ("revoked", Answer::of(post("/revoke", &[("token", "unknown")])).await, 200),
                 ("introspected", Answer::of(post("/introspect", &[("token", "unknown")])).await, 200),
-                ("unknown code", Answer::of(post("/token", &[("grant_type", "authorization_code"), ("code", "x")])).await, 400),
+                (
+                    "unknown code",
+                    Answer::of(post("/token", &[("grant_type", "authorization_code"), ("code", "x")])).await,
+                    400,
+                ),
                 ("unknown grant", Answer::of(post("/token", &[("grant_type", "password")])).await, 400),
                 (
                     "wrong secret in the body",
-                    Answer::of(
-                        server
-                            .http
-                            .post(server.endpoint("/token"))
-                            .header("origin", origin)
-                            .form(&[("client_id", "shop"), ("client_secret", "wrong"), ("grant_type", "refresh_token")]),
-                    )
+                    Answer::of(server.http.post(server.endpoint("/token")).header("origin", origin).form(&[
+                        ("client_id", "shop"),
+                        ("client_secret", "wrong"),
+                        ("grant_type", "refresh_token"),
+                    ]))
                     .await,
                     401,
                 ),
                 (
                     "userinfo",
-                    Answer::of(server.http.get(server.endpoint("/userinfo")).header("origin", origin).bearer_auth(&token)).await,
+                    Answer::of(
+                        server.http.get(server.endpoint("/userinfo")).header("origin", origin).bearer_auth(&token),
+                    )
+                    .await,
                     200,
                 ),
             ];
@@ -135,7 +147,9 @@ async fn pages_are_for_no_script_of_another_origin() {
     server.add_client(ClientSpec::web("shop")).await;
     let authorize = server.authorize_url("shop", &[]);
     let authorize = authorize.strip_prefix(&server.url).unwrap();
-    for path in [authorize, "/login", "/end_session", "/", "/csrf-token", "/setup", "/consent", "/nothing", "/health/live"] {
+    for path in
+        [authorize, "/login", "/end_session", "/", "/csrf-token", "/setup", "/consent", "/nothing", "/health/live"]
+    {
         for origin in [OWN, FOREIGN] {
             let answer = Answer::of(server.http.get(server.endpoint(path)).header("origin", origin)).await;
             assert_eq!(allowed(&answer), None, "{path}");

@@ -22,7 +22,7 @@ impl Ready {
         Self { action, fields }
     }
 
-    fn with_csrf(&self, token: &str) -> Vec<(&str, &str)> {
+    fn with_csrf<'a>(&'a self, token: &'a str) -> Vec<(&'a str, &'a str)> {
         self.fields.iter().map(|(k, v)| (k.as_str(), if k == "csrf" { token } else { v.as_str() })).collect()
     }
 

@@ -5,8 +5,8 @@ use keyward::account::profile::new_user;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward_protocol::claims::StandardClaims;
 
-use crate::support::server::Answer;
 use crate::support::ClientSpec;
+use crate::support::server::Answer;
 
 use super::visitor::Visitor;
 
@@ -29,7 +29,8 @@ on_each_database! {
         let disabled = server.add_user("disabled-user").await;
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
         app.store.set_user_disabled(disabled.id, true, app.clock.now(), event).await.unwrap();
-        let without = new_user(app, "bare-user", login_key("bare-user").unwrap(), StandardClaims::default(), None).unwrap();
+        let without =
+            new_user(app, "bare-user", login_key("bare-user").unwrap(), StandardClaims::default(), None).unwrap();
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::UserAdded)).unwrap();
         assert!(app.store.add_user(without, Vec::new(), Vec::new(), event).await.unwrap());
         server.add_client(ClientSpec::web("shop")).await;
@@ -50,16 +51,17 @@ on_each_database! {
         ] {
             let mut visitor = Visitor::new(server);
             let page = visitor.open(&server.authorize_url("shop", &[])).await;
-            let answer = visitor.submit(&page, &[("username", name), ("password", password)]).await;
+            let sent = visitor.submit(&page, &[("username", name), ("password", password)]).await;
+            let (path, sealed) = sent.header("location").split_once('=').unwrap();
+            assert_eq!((sent.status, path, sent.text.as_str()), (303, "/authorize?resume", ""), "{name}");
+            // The sealed text repeats the name, and nothing else makes it longer or shorter.
+            let sealed = sealed.len() - name.len() * 4 / 3;
+            let mut headers = headers(&sent);
+            let answer = visitor.follow(sent).await;
             assert!(answer.text.contains("role=\"alert\""), "{name}: {}", answer.text);
-            let mut headers: Vec<String> = answer
-                .headers
-                .iter()
-                .filter(|(header, _)| !matches!(header.as_str(), "x-request-id" | "date" | "content-length"))
-                .map(|(header, value)| format!("{header}: {}", value.to_str().unwrap()))
-                .collect();
-            headers.sort();
+            headers.extend(self::headers(&answer));
             let now = (answer.status, headers, bare(&answer, name));
+            assert!(lengths.insert(sealed) && lengths.len() < 4 || lengths.contains(&sealed), "{name}: {lengths:?}");
             match &seen {
                 None => seen = Some(now),
                 Some(first) => assert_eq!(*first, now, "{name} {password:.20}"),
@@ -74,9 +76,12 @@ on_each_database! {
         server.add_client(ClientSpec::machine("batch")).await;
         server.add_client(ClientSpec::spa("spa")).await;
         let mut seen: Option<(u16, String, String)> = None;
-        for (id, secret) in [("batch", "wrong"), ("nobody", "wrong"), ("spa", "wrong"), ("nobody", crate::support::server::SECRET)] {
+        for (id, secret) in
+            [("batch", "wrong"), ("nobody", "wrong"), ("spa", "wrong"), ("nobody", crate::support::server::SECRET)]
+        {
             let form = [("grant_type", "client_credentials")];
-            let answer = Answer::of(server.http.post(server.endpoint("/token")).basic_auth(id, Some(secret)).form(&form)).await;
+            let answer =
+                Answer::of(server.http.post(server.endpoint("/token")).basic_auth(id, Some(secret)).form(&form)).await;
             let now = (answer.status, answer.header("www-authenticate").to_owned(), answer.text.clone());
             assert_eq!(answer.status, 401, "{answer:?}");
             match &seen {

@@ -107,7 +107,12 @@ async fn pages(server: &TestServer, browser_user: &str, text: &str) -> Vec<(&'st
     let form_post_error = browser.open(&at(&[("max_age", "x"), ("response_mode", "form_post")])).await;
     let home = browser.open("/").await;
     let query = form_urlencoded::Serializer::new(String::new())
-        .extend_pairs([("client_id", "shop"), ("state", text), ("post_logout_redirect_uri", text), ("ui_locales", text)])
+        .extend_pairs([
+            ("client_id", "shop"),
+            ("state", text),
+            ("post_logout_redirect_uri", text),
+            ("ui_locales", text),
+        ])
         .finish();
     let end_session = browser.open(&format!("/end_session?{query}")).await;
     let link = keyward::account::setup_link::make(&server.app).await.unwrap();
@@ -115,11 +120,23 @@ async fn pages(server: &TestServer, browser_user: &str, text: &str) -> Vec<(&'st
     let setup = browser
         .submit(&setup, &[("username", text), ("email", text), ("password", "short"), ("password_again", "other")])
         .await;
-    let expired = browser.open(&format!("/setup?{}", form_urlencoded::Serializer::new(String::new()).append_pair("token", text).finish())).await;
+    let expired = browser
+        .open(&format!(
+            "/setup?{}",
+            form_urlencoded::Serializer::new(String::new()).append_pair("token", text).finish()
+        ))
+        .await;
     let unknown = browser.open(&server.authorize_url(text, &[("state", text)])).await;
     let redirect = browser.open(&server.authorize_url("shop", &[("redirect_uri", text)])).await;
-    let nothing = browser.open(&format!("/{}", percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC))).await;
-    let resume = browser.open(&format!("/authorize?{}", form_urlencoded::Serializer::new(String::new()).append_pair("resume", text).finish())).await;
+    let nothing = browser
+        .open(&format!("/{}", percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC)))
+        .await;
+    let resume = browser
+        .open(&format!(
+            "/authorize?{}",
+            form_urlencoded::Serializer::new(String::new()).append_pair("resume", text).finish()
+        ))
+        .await;
     for (what, status, answer) in [
         ("login", 200, login),
         ("wrong login", 200, wrong),
@@ -172,8 +189,11 @@ async fn server_with(text: &str) -> TestServer {
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_texts_are_text_on_every_page() {
     let harmless = server_with("harmless").await;
-    let expected: Vec<_> =
-        pages(&harmless, "harmless", "harmless").await.into_iter().map(|(what, page)| (what, skeleton(&page.text))).collect();
+    let expected: Vec<_> = pages(&harmless, "harmless", "harmless")
+        .await
+        .into_iter()
+        .map(|(what, page)| (what, skeleton(&page.text)))
+        .collect();
     harmless.stop().await;
     for text in HOSTILE {
         let server = server_with(text).await;
@@ -182,7 +202,8 @@ async fn hostile_texts_are_text_on_every_page() {
             assert_eq!(skeleton(&page.text), *expected, "{what} with {text}: {}", page.text);
             assert!(!page.text.contains(text), "{what} has {text} raw: {}", page.text);
             // Where a page shows the text at all, it is there, escaped.
-            let shows = !matches!(what, "expired setup" | "unknown client" | "redirect URI" | "nothing there" | "resume");
+            let shows =
+                !matches!(what, "expired setup" | "unknown client" | "redirect URI" | "nothing there" | "resume");
             let escaped = text
                 .replace('&', "&#38;")
                 .replace('<', "&#60;")

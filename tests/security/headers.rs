@@ -19,7 +19,11 @@ async fn every_kind(server: &TestServer) -> Vec<(&'static str, Answer)> {
         ("error page", get("/authorize"), 400),
         ("redirect to a page", get("/"), 303),
         ("redirect to a client", http.get(server.authorize_url("shop", &[("prompt", "none")])), 303),
-        ("form post", http.get(server.authorize_url("shop", &[("prompt", "none"), ("response_mode", "form_post")])), 200),
+        (
+            "form post",
+            http.get(server.authorize_url("shop", &[("prompt", "none"), ("response_mode", "form_post")])),
+            200,
+        ),
         ("JSON", get("/health/live"), 200),
         ("JSON error", post("/token").form(&[("a", "b")]), 401),
         ("challenge", get("/userinfo"), 401),
@@ -39,6 +43,7 @@ async fn every_kind(server: &TestServer) -> Vec<(&'static str, Answer)> {
                 .header("access-control-request-method", "POST"),
             204,
         ),
+        ("foreign host", get("/login").header("host", "evil.example"), 421),
         ("forged form", post("/logout").header("origin", "https://evil.example").form(&[("a", "b")]), 403),
     ];
     let mut answers = Vec::new();
@@ -134,10 +139,22 @@ async fn a_plain_request_id_is_kept_and_any_other_replaced() {
         assert_eq!(answer.header("x-request-id"), good);
         assert!(answer.text.contains(good), "the page shows it");
     }
-    for bad in ["", "a b", "<script>alert(1)</script>", "\"onload=\"x", "a;b", "ä", "${jndi:ldap://evil.example}", &"x".repeat(65)] {
+    for bad in [
+        "",
+        "a b",
+        "<script>alert(1)</script>",
+        "\"onload=\"x",
+        "a;b",
+        "ä",
+        "${jndi:ldap://evil.example}",
+        &"x".repeat(65),
+    ] {
         let answer = ask(bad.as_bytes()).await;
         let own = answer.header("x-request-id");
-        assert!(own.len() >= 16 && own.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'), "{own}");
+        assert!(
+            own.len() >= 16 && own.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'),
+            "{own}"
+        );
         assert_ne!(own, bad);
         assert!(answer.text.contains(own) && (bad.len() < 3 || !answer.text.contains(bad)), "{bad:?}: {}", answer.text);
     }

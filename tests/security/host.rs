@@ -4,34 +4,49 @@ use crate::support::server::Answer;
 use crate::support::{ClientSpec, TestServer};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn no_answer_repeats_a_forged_host() {
+async fn a_forged_host_is_refused_and_forwarding_headers_count_for_nothing() {
     let server = TestServer::sqlite().await;
     server.add_client(ClientSpec::web("shop")).await;
-    let authorize = server.authorize_url("shop", &[("prompt", "none")]);
     let path = |address: &str| address.strip_prefix(&server.url).unwrap().to_owned();
     for path in [
         "/".to_owned(),
         "/login".to_owned(),
         "/end_session".to_owned(),
+        "/jwks".to_owned(),
         "/.well-known/openid-configuration".to_owned(),
-        path(&authorize),
+        path(&server.authorize_url("shop", &[("prompt", "none")])),
         path(&server.authorize_url("shop", &[])),
         "/nothing".to_owned(),
     ] {
-        let plain = Answer::of(server.http.get(server.endpoint(&path))).await;
-        let request = server
-            .http
-            .get(server.endpoint(&path))
-            .header("host", "evil.example")
+        let get = || server.http.get(server.endpoint(&path));
+        let plain = Answer::of(get()).await;
+        assert!(plain.status < 421, "{path}: {plain:?}");
+        let forwarded = get()
             .header("x-forwarded-host", "evil.example")
             .header("x-forwarded-proto", "https")
             .header("x-forwarded-prefix", "/evil")
             .header("forwarded", "host=evil.example;proto=https");
-        let forged = Answer::of(request).await;
-        assert_eq!(forged.status, plain.status, "{path}");
-        assert_eq!(forged.header("location"), plain.header("location"), "{path}");
-        assert!(!forged.text.contains("evil"), "{path}: {}", forged.text);
-        assert!(!format!("{:?}", forged.headers).contains("evil"), "{path}: {:?}", forged.headers);
+        let forwarded = Answer::of(forwarded).await;
+        assert_eq!(forwarded.status, plain.status, "{path}");
+        assert_eq!(forwarded.header("location"), plain.header("location"), "{path}");
+        assert!(!forwarded.text.contains("evil"), "{path}: {}", forwarded.text);
+        assert!(!format!("{:?}", forwarded.headers).contains("evil"), "{path}: {:?}", forwarded.headers);
+
+        for host in ["evil.example", "localhost.evil.example", "evil.example:80", "127.0.0.1", ""] {
+            let forged = Answer::of(get().header("host", host)).await;
+            assert_eq!(forged.status, 421, "{path} for {host:?}");
+            assert!(forged.headers.get("location").is_none() && forged.headers.get("set-cookie").is_none(), "{path}");
+            assert!(forged.header("content-type").starts_with("text/plain"), "{path}: {forged:?}");
+            // The one who set up the proxy learns which host came and which is expected.
+            assert!(forged.text.contains(host) && forged.text.contains(&server.url), "{path}: {}", forged.text);
+        }
     }
+    // Probes come by address.
+    let probe = server.http.get(server.endpoint("/health/live")).header("host", "10.0.0.7:4000");
+    assert_eq!(Answer::of(probe).await.status, 200);
+    // What comes back of a hostile name can't be markup.
+    let hostile = server.http.get(server.endpoint("/login")).header("host", "<script>alert(1)</script>");
+    let answer = Answer::of(hostile).await;
+    assert!(matches!(answer.status, 400 | 421) && !answer.text.contains('<'), "{answer:?}");
     server.stop().await;
 }

@@ -37,7 +37,8 @@ impl<'a> MakeWriter<'a> for Log {
 
 static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
-    let filter = tracing_subscriber::EnvFilter::new("off,keyward=trace,keyward_keys=trace,keyward_guard=trace,tower_http=trace");
+    let filter =
+        tracing_subscriber::EnvFilter::new("off,keyward=trace,keyward_keys=trace,keyward_guard=trace,tower_http=trace");
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.clone());
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer));
     log
@@ -137,7 +138,10 @@ async fn canaries_appear_nowhere() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
     for kind in ["sign_in", "consent_given", "code_replayed", "client_authentication", "setup_completed"] {
-        assert!(!server.app.store.audit_events(kind, 10).await.unwrap().is_empty(), "there is no event {kind} to look at");
+        assert!(
+            !server.app.store.audit_events(kind, 10).await.unwrap().is_empty(),
+            "there is no event {kind} to look at"
+        );
     }
     let disk = disk(&server);
     assert!(holds(&disk, "code_replayed") && holds(&disk, "Name of ada"), "the database was read");

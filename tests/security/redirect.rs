@@ -72,7 +72,9 @@ fn shop() -> ClientSpec {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_authorization_endpoint_sends_nobody_to_a_foreign_address() {
-    for spec in [shop(), shop().with(|client| client.client_type = keyward_protocol::client_metadata::ClientType::Public)] {
+    for spec in
+        [shop(), shop().with(|client| client.client_type = keyward_protocol::client_metadata::ClientType::Public)]
+    {
         let server = TestServer::sqlite().await;
         server.add_client(spec).await;
         let browser = Browser::new(&server);
@@ -107,7 +109,8 @@ async fn logout_sends_nobody_to_a_foreign_address() {
     // Nobody is signed in at this browser: with a good hint every logout is answered at once.
     let stranger = Browser::new(&server);
     let leave = |uri: &str| {
-        server.endpoint(&format!("/end_session?{}", query(&[("id_token_hint", hint), ("post_logout_redirect_uri", uri)])))
+        server
+            .endpoint(&format!("/end_session?{}", query(&[("id_token_hint", hint), ("post_logout_redirect_uri", uri)])))
     };
     let good = stranger.get(&leave("https://good.example/cb")).await;
     assert_eq!((good.status, good.header("location")), (303, "https://good.example/cb"));
@@ -170,7 +173,8 @@ async fn line_ends_in_state_stay_in_the_address() {
     let server = TestServer::sqlite().await;
     server.add_client(shop()).await;
     let browser = Browser::new(&server);
-    let address = authorize(&server, "https://good.example/cb").replace("state=st-1", "state=a%0d%0aSet-Cookie:+evil=1");
+    let address =
+        authorize(&server, "https://good.example/cb").replace("state=st-1", "state=a%0d%0aSet-Cookie:+evil=1");
     let answer = browser.get(&address).await;
     assert_eq!(answer.status, 303);
     assert!(answer.headers.get("set-cookie").is_none());

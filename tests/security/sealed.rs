@@ -26,7 +26,13 @@ on_each_database! {
         let login = visitor.open(&server.authorize_url("shop", &[])).await;
         let good = sealed(&login.text);
         let mut bad: Vec<String> = [0, 10, good.len() / 2, good.len() - 2].map(|at| changed(&good, at)).to_vec();
-        bad.extend([good[..good.len() - 4].to_owned(), "A".repeat(200), "%".into(), format!("{good}AAAA"), "A".repeat(20_000)]);
+        bad.extend([
+            good[..good.len() - 4].to_owned(),
+            "A".repeat(200),
+            "%".into(),
+            format!("{good}AAAA"),
+            "A".repeat(20_000),
+        ]);
         for bad in &bad {
             let answer = visitor.submit(&login, &[("request", bad), ("username", "ada"), ("password", PASSWORD)]).await;
             assert_eq!(answer.status, 400, "{answer:?}");

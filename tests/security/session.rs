@@ -106,7 +106,7 @@ on_each_database! {
         let answer = visitor.follow(answer).await;
         assert!(answer.text.contains("name=\"decision\"") && answer.text.contains("bob"), "bob is asked: {answer:?}");
         assert_eq!(server.app.store.audit_events("consent_given", 10).await.unwrap().len(), 0);
-        // The same person in a later session is asked anew too.
+        // The form that bob saw counts for bob.
         let answer = visitor.submit(&answer, &[("decision", "allow")]).await;
         assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
     }
@@ -155,7 +155,9 @@ async fn cookies_of_an_https_server_are_secure_and_named_so() {
     })
     .await;
     server.add_user("ada").await;
+    // As a proxy that ends TLS passes it on.
     let mut visitor = Visitor::new(&server);
+    visitor.host = Some("id.example");
     let page = visitor.get("/login").await;
     let (action, hidden) = form(&page.text);
     let fields = together(&hidden, &[("username", "ada"), ("password", PASSWORD)]);

@@ -14,11 +14,13 @@ pub struct Visitor {
     http: reqwest::Client,
     url: String,
     pub cookies: BTreeMap<String, String>,
+    /// The host that requests name, where it isn't the address's own.
+    pub host: Option<&'static str>,
 }
 
 impl Visitor {
     pub fn new(server: &TestServer) -> Self {
-        Self { http: server.http.clone(), url: server.url.clone(), cookies: BTreeMap::new() }
+        Self { http: server.http.clone(), url: server.url.clone(), cookies: BTreeMap::new(), host: None }
     }
 
     pub async fn get(&mut self, address: &str) -> Answer {
@@ -93,6 +95,9 @@ impl Visitor {
         if !self.cookies.is_empty() {
             let line: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             request = request.header("cookie", line.join("; "));
+        }
+        if let Some(host) = self.host {
+            request = request.header("host", host);
         }
         let answer = Answer::of(request).await;
         for value in answer.headers.get_all(SET_COOKIE) {

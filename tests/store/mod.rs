@@ -4,7 +4,40 @@ use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::role::{Link, LinkOutcome};
 use keyward_entities::role;
 
-use crate::support::{Browser, ClientSpec};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
+
+use crate::support::{Browser, ClientSpec, TestServer};
+
+mod authorization;
+mod cleanup;
+mod directory;
+mod grant;
+mod session;
+
+/// The tables as they are, past the store.
+struct Tables(DatabaseConnection);
+
+impl Tables {
+    async fn of(server: &TestServer) -> Self {
+        let url = match server.database().url() {
+            url if url.starts_with("postgres") => url,
+            _ => format!("sqlite://{}", server.database().folder().join("keyward.db").display()),
+        };
+        let mut options = ConnectOptions::new(url);
+        options.max_connections(1).sqlx_logging(false);
+        Self(Database::connect(options).await.unwrap())
+    }
+
+    /// The first number of the first row.
+    async fn number(&self, query: &str) -> i64 {
+        let statement = Statement::from_string(self.0.get_database_backend(), query);
+        self.0.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+    }
+
+    async fn run(&self, statement: &str) {
+        self.0.execute_unprepared(statement).await.unwrap();
+    }
+}
 
 on_each_database! {
     async fn a_second_migration_does_nothing(server) {

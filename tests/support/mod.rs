@@ -2,6 +2,7 @@
 //! and databases of their own.
 
 pub mod authority;
+pub mod binary;
 pub mod browser;
 pub mod database;
 pub mod server;

@@ -266,7 +266,7 @@ impl TestServer {
             ("client_id", client_id),
             ("redirect_uri", "https://app.example/cb"),
             ("response_type", "code"),
-            ("scope", "openid profile offline_access"),
+            ("scope", "openid profile"),
             ("state", "st-1"),
             ("nonce", "n-1"),
             ("code_challenge", CHALLENGE),

@@ -25,7 +25,7 @@ pub async fn redeem(
     client: &AuthenticatedClient,
     parameters: &Parameters,
 ) -> Result<TokenResponse, Failure> {
-    let code = parameters.require("code", "The code is missing.")?;
+    let code = parameters.require("code", super::MISSING_CODE)?;
     let resources = resources(app, client, parameters)?;
     let signers = Signers::for_client(app, client)?;
     let now = app.clock.now();
@@ -64,6 +64,7 @@ pub async fn redeem(
         resources: resources.clone(),
         refresh_token,
         grant_expires_at: now.plus_seconds(lifetime),
+        idle_timeout: app.settings.sessions.idle_timeout.as_secs(),
         replay_event: app.audit_record(replay)?,
     };
     match app.store.redeem_code(redemption, now).await? {
@@ -77,7 +78,7 @@ pub async fn redeem(
                 nonce: nonce.as_deref(),
                 refresh_token: secret,
             };
-            Ok(issuer::for_grant(app, &signers, granted).await?)
+            issuer::for_grant(app, &signers, granted).await
         }
         Redeemed::Replayed => {
             tracing::warn!(client.id = %client.client_id, "an authorization code was used twice; what it gave has ended");

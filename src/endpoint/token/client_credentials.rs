@@ -7,7 +7,7 @@ use super::resources;
 use crate::app::{App, BUILT_IN_SCOPES};
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
-use crate::issuer::{self, Signers, TokenResponse};
+use crate::issuer::{self, TokenResponse};
 
 /// Gives a client a token for itself.
 ///
@@ -23,6 +23,6 @@ pub fn issue(app: &App, client: &AuthenticatedClient, parameters: &Parameters) -
         .filter(|name| directory.scopes.contains_key(name) && !BUILT_IN_SCOPES.contains(&name));
     let granted = scope::grantable(&asked, &allowed, &client.metadata.default_scope)?;
     let resources = resources(app, client, parameters)?;
-    let signers = Signers::for_client(app, client)?;
-    Ok(issuer::for_client(app, &signers, client, &granted, &resources)?)
+    let signer = issuer::access_token_signer(app, client)?;
+    Ok(issuer::for_client(app, &signer, client, &granted, &resources)?)
 }

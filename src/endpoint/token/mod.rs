@@ -13,9 +13,12 @@ use keyward_protocol::parameters::Parameters;
 use keyward_protocol::{ErrorCode, Refusal, authorization_request};
 
 use crate::app::App;
-use crate::http::client_authentication::{AuthenticatedClient, authenticate};
+use crate::http::client_authentication::{AuthenticatedClient, identify, prove};
 use crate::http::json::{self, Failure};
 use crate::http::Incoming;
+
+const MISSING_CODE: &str = "The code is missing.";
+const MISSING_REFRESH_TOKEN: &str = "The refresh_token is missing.";
 
 /// POST `/token`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
@@ -26,10 +29,17 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     let parameters = incoming.form()?;
     parameters.refuse_repeated()?;
-    let client = authenticate(app, incoming, &parameters, &app.settings.endpoint("/token")).await?;
+    let claimed = identify(app, incoming, &parameters).await?;
+    // Protocol decision 10: syntax first, so that a malformed request spends no assertion.
     let name = parameters.require("grant_type", "The grant_type is missing.")?;
     let grant = GrantType::parse(name)
         .ok_or(Refusal::new(ErrorCode::UnsupportedGrantType, "The grant_type is not supported."))?;
+    match grant {
+        GrantType::AuthorizationCode => drop(parameters.require("code", MISSING_CODE)?),
+        GrantType::RefreshToken => drop(parameters.require("refresh_token", MISSING_REFRESH_TOKEN)?),
+        GrantType::ClientCredentials => {}
+    }
+    let client = prove(app, incoming, claimed, &app.settings.endpoint("/token")).await?;
     // RFC 6749 §5.2: the authenticated client is not authorized to use this grant.
     if !client.metadata.has_grant(grant) {
         return Err(Refusal::new(ErrorCode::UnauthorizedClient, "The client may not use this grant.").into());

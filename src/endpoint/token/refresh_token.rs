@@ -38,7 +38,7 @@ pub async fn refresh(
     client: &AuthenticatedClient,
     parameters: &Parameters,
 ) -> Result<TokenResponse, Failure> {
-    let presented = parameters.require("refresh_token", "The refresh_token is missing.")?;
+    let presented = parameters.require("refresh_token", super::MISSING_REFRESH_TOKEN)?;
     let scope = parameters.get("scope").map(ScopeSet::parse).transpose()?;
     let resources = resources(app, client, parameters)?;
     let signers = Signers::for_client(app, client)?;
@@ -74,6 +74,8 @@ pub async fn refresh(
             expires_at: now.plus_seconds(idle_lifetime(app, client)),
         },
         sealed_successor,
+        idle_timeout: app.settings.sessions.idle_timeout.as_secs(),
+        touch_interval: app.settings.sessions.touch_interval.as_secs(),
         reuse_event: app.audit_record(reuse)?,
     };
     let (live, scope, refresh_token) = match app.store.rotate_refresh_token(refresh, now).await? {
@@ -96,5 +98,5 @@ pub async fn refresh(
         Refreshed::Refused(refusal) => return Err(refusal.into()),
     };
     let granted = GrantedTokens { client, live: &live, scope: &scope, resources, nonce: None, refresh_token };
-    Ok(issuer::for_grant(app, &signers, granted).await?)
+    issuer::for_grant(app, &signers, granted).await
 }

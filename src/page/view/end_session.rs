@@ -28,6 +28,6 @@ pub struct EndSessionPage<'a> {
 pub struct SignedOutPage<'a> {
     /// What every page has.
     pub frame: Frame<'a>,
-    /// Where the person may go back to: the registered address, and the app's name.
+    /// The home page of the app that asked (`client_uri`, RFC 7591 §2), and its name.
     pub return_to: Option<(&'a str, &'a str)>,
 }

@@ -20,8 +20,6 @@ pub struct ErrorPage<'a> {
     pub advice: String,
     /// The error code of the protocol, such as `invalid_request`.
     pub code: Option<&'a str>,
-    /// Where the person may go back to: a proven address, and the app's name.
-    pub return_to: Option<(&'a str, &'a str)>,
 }
 
 /// The errors that have words of their own: three texts each, `error-…-title`, `-explanation`, `-advice`.
@@ -43,12 +41,8 @@ pub enum ErrorKind {
     Internal,
     /// There is nothing at this address.
     NotFound,
-    /// A link was used or is too old.
-    ExpiredLink,
     /// The address doesn't take this method.
     Method,
-    /// The account was switched off.
-    DisabledAccount,
     /// The browser keeps no cookies for us.
     Cookies,
     /// The form was sent from a foreign site.
@@ -57,7 +51,7 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownClient,
         Self::RedirectUri,
         Self::BadRequest,
@@ -66,9 +60,7 @@ impl ErrorKind {
         Self::Unavailable,
         Self::Internal,
         Self::NotFound,
-        Self::ExpiredLink,
         Self::Method,
-        Self::DisabledAccount,
         Self::Cookies,
         Self::ForbiddenOrigin,
     ];
@@ -84,9 +76,7 @@ impl ErrorKind {
             Self::Unavailable => "error-unavailable",
             Self::Internal => "error-internal",
             Self::NotFound => "error-not-found",
-            Self::ExpiredLink => "error-expired-link",
             Self::Method => "error-method",
-            Self::DisabledAccount => "error-disabled-account",
             Self::Cookies => "error-cookies",
             Self::ForbiddenOrigin => "error-forbidden-origin",
         }
@@ -98,14 +88,14 @@ impl ErrorKind {
 }
 
 impl<'a> ErrorPage<'a> {
-    /// The page of an error that has words of its own, without a code and without a way back.
+    /// The page of an error that has words of its own, without a code.
     pub fn of(kind: ErrorKind, frame: Frame<'a>) -> Self {
         let (title, explanation, advice) = (
             kind.text(&frame.texts, "title"),
             kind.text(&frame.texts, "explanation"),
             kind.text(&frame.texts, "advice"),
         );
-        Self { frame, title, explanation, advice, code: None, return_to: None }
+        Self { frame, title, explanation, advice, code: None }
     }
 }
 

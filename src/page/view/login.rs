@@ -1,6 +1,7 @@
 //! The login page: name and password (OpenID Connect Core §3.1.2.3). It leaves out passkeys and other factors.
 
 use askama::Template;
+use serde::{Deserialize, Serialize};
 
 use super::Frame;
 
@@ -26,20 +27,16 @@ pub struct LoginPage<'a> {
 }
 
 /// Why the login page is shown (again).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LoginNotice {
     /// Name or password are wrong; the page doesn't say which.
     WrongCredentials,
     /// The form was too old or from another browser.
     StaleForm,
-    /// The session came to its end.
-    SessionEnded,
     /// The app or a protected page wants a fresh sign-in (`prompt=login`, `max_age`).
     Reauthenticate,
     /// The server checks as many passwords as it can.
     Busy,
-    /// The password was changed, and the new one is wanted.
-    PasswordChanged,
 }
 
 impl LoginPage<'_> {

@@ -55,15 +55,6 @@ fn web_link(uri: Option<&str>) -> Option<&str> {
     )
 }
 
-/// `target` if a page may link back to it: an address of the web or of an installed app (RFC 8252 §7.1), but never one that
-/// a browser runs or shows itself.
-fn return_link<'a, 'b>(target: Option<(&'a str, &'b str)>) -> Option<(&'a str, &'b str)> {
-    const RUN_OR_SHOWN: [&str; 7] = ["javascript", "data", "vbscript", "blob", "file", "about", "filesystem"];
-    target.filter(
-        |(uri, _)| matches!(scheme(uri), Some(scheme) if !RUN_OR_SHOWN.iter().any(|s| scheme.eq_ignore_ascii_case(s))),
-    )
-}
-
 /// The scheme of an absolute URI (RFC 3986 §3.1). Browsers skip blanks and control characters before and inside a
 /// scheme, so a URI that has any gives nothing.
 fn scheme(uri: &str) -> Option<&str> {

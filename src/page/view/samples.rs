@@ -91,10 +91,8 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
         ("login-client", login_page(Some(""), "", None)),
         ("login-wrong", login_page(Some(""), login, Some(LoginNotice::WrongCredentials))),
         ("login-stale", login_page(None, login, Some(LoginNotice::StaleForm))),
-        ("login-ended", login_page(None, "", Some(LoginNotice::SessionEnded))),
         ("login-again", login_page(Some(""), login, Some(LoginNotice::Reauthenticate))),
         ("login-busy", login_page(None, login, Some(LoginNotice::Busy))),
-        ("login-changed", login_page(None, login, Some(LoginNotice::PasswordChanged))),
         ("consent", consent(false, Some("https://notes.acme.example/about?a=1&b=2"))),
         ("consent-loopback", consent(true, Some("javascript:alert(1)"))),
         (
@@ -137,16 +135,6 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
             ErrorPage { code: Some("invalid_request"), ..ErrorPage::of(ErrorKind::RedirectUri, frame(None)) }
                 .render()
                 .unwrap(),
-        ),
-        (
-            "error-return",
-            ErrorPage {
-                title: person.to_owned(),
-                return_to: Some(("com.acme.notes:/back", client)),
-                ..ErrorPage::of(ErrorKind::Internal, frame(None))
-            }
-            .render()
-            .unwrap(),
         ),
         (
             "form-post",

@@ -26,9 +26,13 @@ const managers = {
 const main = managers[setup.withRefresh];
 const other = managers[setup.withoutRefresh];
 
-function show(status, result) {
-  document.querySelector("#result").textContent = JSON.stringify(result ?? null);
-  document.querySelector("#status").textContent = status;
+function show(end, result) {
+  document.querySelector("#result").textContent = JSON.stringify(result);
+  document.querySelector("#status").textContent = `done: ${end}`;
+}
+
+function fail(error) {
+  show("failed", { name: error.name, error: error.error ?? null, message: error.message });
 }
 
 function describe(user) {
@@ -44,11 +48,8 @@ function describe(user) {
 
 function on(id, act) {
   document.querySelector(id).addEventListener("click", async () => {
-    try {
-      await act();
-    } catch (error) {
-      show("failed", { name: error.name, error: error.error ?? null, message: error.message });
-    }
+    document.querySelector("#status").textContent = "working";
+    await act().catch(fail);
   });
 }
 
@@ -99,8 +100,9 @@ async function begin() {
     show("logged out", { state: response.userState ?? null, user: await main.getUser() });
   } else {
     const user = await main.getUser();
-    show(user ? "logged in before" : "logged out", null);
+    if (user) show("logged in before", describe(user));
+    else show("nobody", null);
   }
 }
 
-begin().catch((error) => show("failed", { name: error.name, error: error.error ?? null, message: error.message }));
+begin().catch(fail);

@@ -1,0 +1,131 @@
+//! The command line of the real binary: what it changes is seen by a running server, on every database.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::binary::{Binary, pause};
+use crate::support::server::{Answer, PASSWORD, http_client};
+use crate::support::TestDatabase;
+
+/// A token request of a machine client.
+async fn token(http: &reqwest::Client, binary: &Binary, id: &str, secret: &str) -> Answer {
+    let request = http.post(format!("{}/token", binary.url)).basic_auth(id, Some(secret));
+    Answer::of(request.form(&[("grant_type", "client_credentials")])).await
+}
+
+/// Asks until the answer is as expected; a change is seen within a second.
+async fn becomes(what: &str, mut ask: impl AsyncFnMut() -> bool) {
+    for _ in 0..20 {
+        if ask().await {
+            return;
+        }
+        pause(Duration::from_millis(100)).await;
+    }
+    panic!("not seen within two seconds: {what}");
+}
+
+async fn a_running_server_sees_changes(database: TestDatabase) {
+    let http = http_client();
+    let mut binary = Binary::new(&database);
+    binary.start(&http).await;
+    binary.run(&["--json", "scopes", "add", "read", "--title", "Read", "--description", "Read things"], "");
+    let added = binary.run(
+        &["--json", "clients", "add", "--name", "Batch", "--id", "batch", "--grant", "client_credentials", "--scope", "read",
+          "--default-scope", "read", "--id-token-alg", "ES256"],
+        "",
+    );
+    let first = added["client_secret"].as_str().unwrap().to_owned();
+    becomes("a new client", async || token(&http, &binary, "batch", &first).await.status == 200).await;
+
+    let rotated = binary.run(&["--json", "clients", "rotate-secret", "batch", "--overlap", "1h"], "");
+    let second = rotated["client_secret"].as_str().unwrap().to_owned();
+    becomes("a new secret", async || token(&http, &binary, "batch", &second).await.status == 200).await;
+    assert_eq!(token(&http, &binary, "batch", &first).await.status, 200, "the earlier secret works for an hour");
+
+    let jwks = async || Answer::of(http.get(format!("{}/jwks", binary.url))).await.json()["keys"].as_array().unwrap().len();
+    let before = jwks().await;
+    binary.run(&["--json", "keys", "rotate", "--algorithm", "ES256"], "");
+    becomes("a published key", async || jwks().await == before + 1).await;
+
+    binary.run(&["--json", "clients", "delete", "batch", "--yes"], "");
+    becomes("a deleted client", async || token(&http, &binary, "batch", &second).await.status == 401).await;
+    binary.kill();
+    database.remove().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite() {
+    a_running_server_sees_changes(TestDatabase::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn postgres() {
+    a_running_server_sees_changes(TestDatabase::postgres().await).await;
+}
+
+#[tokio::test]
+async fn users_roles_and_groups() {
+    let database = TestDatabase::sqlite();
+    let binary = Binary::new(&database);
+    binary.run(&["--json", "roles", "add", "user"], "");
+    binary.run(&["--json", "roles", "add", "admin", "--includes", "user"], "");
+    binary.run(&["--json", "users", "add", "ada", "--email", "ada@example.org", "--role", "admin", "--password-stdin"], PASSWORD);
+    let shown = binary.run(&["--json", "users", "show", "ADA"], "");
+    let text = shown.to_string();
+    assert!(text.contains("ada@example.org") && text.contains("admin") && text.contains("user"), "{text}");
+    assert!(!text.contains("argon2"), "a hash is never shown: {text}");
+    refused(&binary, &["roles", "include", "user", "admin"], "");
+    refused(&binary, &["users", "add", "ADA", "--password-stdin"], PASSWORD);
+    refused(&binary, &["users", "add", "bob", "--password-stdin"], "short");
+    refused(&binary, &["users", "delete", "ada"], "");
+    refused(&binary, &["clients", "add", "--name", "X", "--redirect-uri", "http://evil.example/cb"], "");
+    binary.run(&["--json", "users", "disable", "ada"], "");
+    binary.run(&["--json", "users", "delete", "ada", "--yes"], "");
+    assert_eq!(binary.run(&["--json", "users", "list"], ""), serde_json::json!([]));
+}
+
+/// A command that fails with exit code 1, a sentence and, by `--json`, a document on standard error.
+fn refused(binary: &Binary, arguments: &[&str], input: &str) {
+    let mut arguments = arguments.to_vec();
+    arguments.insert(0, "--json");
+    let mut child = binary
+        .command(&arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+    let errors = String::from_utf8(output.stderr).unwrap();
+    let document = errors.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).next_back();
+    assert!(document.is_some_and(|document| document["error"].is_string()), "{arguments:?}: {errors}");
+}
+
+#[tokio::test]
+async fn a_mistyped_setting_is_refused_with_its_line_and_the_nearest() {
+    let database = TestDatabase::sqlite();
+    let file = database.folder().join("keyward.toml");
+    std::fs::write(&file, "[server]\nlisen = \"127.0.0.1:1\"\n").unwrap();
+    let binary = Binary::new(&database);
+    let output = binary.command(&["--config", file.to_str().unwrap(), "config", "check"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(errors.contains("keyward.toml:2") && errors.contains("server.listen"), "{errors}");
+}
+
+#[test]
+fn the_reference_and_the_example_in_the_documents_are_true() {
+    for (file, made) in [
+        ("docs/reference/settings.md", keyward::settings::reference()),
+        ("docs/reference/keyward.example.toml", keyward::settings::example()),
+    ] {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
+        let kept = std::fs::read_to_string(&path).unwrap_or_default();
+        assert_eq!(kept, made, "{file} is out of date: write it anew by `keyward config reference` or `config example`");
+    }
+}

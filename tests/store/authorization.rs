@@ -1,0 +1,145 @@
+//! Codes and consents: what is decided from while something else changes it.
+
+use futures_util::future::join_all;
+use keyward::audit::{AuditEvent, AuditKind};
+use keyward::store::authorization::Issue;
+use keyward_entities::{authorization_code, session};
+use keyward_protocol::scope::ScopeSet;
+
+use super::Tables;
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+
+on_each_database! {
+    async fn a_replayed_code_leaves_one_event_with_its_subject(server) {
+        let user = server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let code = Browser::new(server).code(&server.authorize_url("shop", &[]), "ada").await;
+        assert_eq!(server.redeem("shop", &code).await.status, 200);
+        for _ in 0..3 {
+            assert_eq!(server.redeem("shop", &code).await.error(), "invalid_grant");
+        }
+        let events = server.app.store.audit_events("code_replayed", 10).await.unwrap();
+        assert_eq!(events.len(), 1);
+        assert_eq!(events[0].subject.as_deref(), Some(user.subject.as_str()));
+    }
+
+    async fn consents_given_at_once_add_up(server) {
+        let user = server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let app = &server.app;
+        let now = app.clock.now();
+        let client = app.store.find_client("shop").await.unwrap().unwrap().id;
+        let session = session_of(server, user.id);
+        let event = app.audit_record(AuditEvent::by_cli(AuditKind::SignIn)).unwrap();
+        let started = app.store.start_session(session.clone(), user.password_hash.clone(), None, event).await;
+        assert!(started.unwrap());
+        let issues = (0..12).map(|number| {
+            let scope = ScopeSet::parse(&format!("scope-{number}")).unwrap();
+            let code = authorization_code::Model {
+                id: app.random.uuid_v7(now).unwrap(),
+                code_hash: app.random.bytes::<32>().unwrap().to_vec(),
+                client,
+                user_id: user.id,
+                session_id: session.id,
+                grant_id: app.random.uuid_v4().unwrap(),
+                redirect_uri: "https://app.example/cb".into(),
+                redirect_uri_named: true,
+                challenge: None,
+                scope: scope.to_string(),
+                resources: "[]".into(),
+                nonce: None,
+                auth_time: now.micros(),
+                acr: String::new(),
+                amr: "[]".into(),
+                needs_consent: true,
+                issued_at: now.micros(),
+                expires_at: now.plus_seconds(60).micros(),
+                spent_at: None,
+            };
+            let event = app.audit_record(AuditEvent::by_cli(AuditKind::ConsentGiven)).unwrap();
+            let consent = Some((app.random.uuid_v7(now).unwrap(), scope, event));
+            app.store.issue_code(Issue { code, consent, touch_session: number % 2 == 0 })
+        });
+        for issued in join_all(issues).await {
+            assert!(issued.unwrap());
+        }
+        let consented = app.store.find_consent(user.id, client).await.unwrap().unwrap();
+        for number in 0..12 {
+            assert!(consented.contains(&format!("scope-{number}")), "{consented}");
+        }
+    }
+}
+
+fn session_of(server: &TestServer, user_id: uuid::Uuid) -> session::Model {
+    let app = &server.app;
+    let now = app.clock.now();
+    session::Model {
+        id: app.random.uuid_v7(now).unwrap(),
+        session_hash: app.random.bytes::<32>().unwrap().to_vec(),
+        public_id: app.random.name().unwrap(),
+        user_id,
+        auth_time: now.micros(),
+        acr: String::new(),
+        amr: "[]".into(),
+        created_at: now.micros(),
+        last_seen_at: now.micros(),
+        expires_at: now.plus_seconds(3600).micros(),
+        ended_at: None,
+        end_reason: None,
+        user_agent: String::new(),
+        address: String::new(),
+    }
+}
+
+/// Runs an act while another transaction has made these changes and not committed them; the act must wait for it.
+async fn during<T>(server: &TestServer, changes: &[&str], act: impl Future<Output = T>) -> T {
+    let (other, watch) = (Tables::of(server).await, Tables::of(server).await);
+    other.run("BEGIN").await;
+    for change in changes {
+        other.run(change).await;
+    }
+    let release = async {
+        let waiting = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() \
+                       AND wait_event_type = 'Lock'";
+        for _ in 0..2000 {
+            if watch.number(waiting).await > 0 {
+                other.run("COMMIT").await;
+                return true;
+            }
+            tokio::task::yield_now().await;
+        }
+        other.run("COMMIT").await;
+        false
+    };
+    let (waited, outcome) = tokio::join!(release, act);
+    assert!(waited, "the act went by a change that wasn't committed yet");
+    outcome
+}
+
+/// A disabled account, a new password, a sign-out and a withdrawn consent that are under way are never gone round.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn what_is_being_ended_is_waited_for() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    let user = server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop").with(|metadata| metadata.first_party = false)).await;
+    let browser = Browser::new(&server);
+    let consent = ["SELECT id FROM users FOR UPDATE", "DELETE FROM consents"];
+    let sign_out = ["UPDATE sessions SET ended_at = 1"];
+    let password =
+        ["UPDATE users SET password_hash = 'new'", "UPDATE sessions SET ended_at = 1", "UPDATE grants SET ended_at = 1"];
+    for changes in [&consent[..], &sign_out[..], &password[..]] {
+        let code = browser.code(&server.authorize_url("shop", &[]), "ada").await;
+        let answer = during(&server, changes, server.redeem("shop", &code)).await;
+        assert_eq!(answer.error(), "invalid_grant", "{changes:?}: {}", answer.text);
+    }
+    let grants = Tables::of(&server).await.number("SELECT COUNT(*) FROM grants WHERE ended_at IS NULL").await;
+    assert_eq!(grants, 0);
+
+    let session = session_of(&server, user.id);
+    let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::SignIn)).unwrap();
+    let start = server.app.store.start_session(session, Some("new".into()), None, event);
+    let disabled = ["UPDATE users SET disabled_at = 1"];
+    assert!(!during(&server, &disabled, start).await.unwrap(), "a session of a disabled user");
+    server.stop().await;
+}

@@ -100,9 +100,7 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
             Store::open_sqlite(&path, &options)
                 .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))
         }
-        DatabaseBackend::Postgres { url } => {
-            Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options)
-        }
+        DatabaseBackend::Postgres { url } => Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options),
     }
 }
 
@@ -273,9 +271,8 @@ impl App {
         state: KeyState,
     ) -> Result<(signing_key::Model, audit_event::Model), Fault> {
         // An RSA key takes long to find.
-        let (key, private) = tokio::task::spawn_blocking(move || SigningKey::generate(algorithm))
-            .await
-            .map_err(Fault::broken)??;
+        let (key, private) =
+            tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await.map_err(Fault::broken)??;
         let now = self.clock.now();
         let sealed = self
             .secrets

@@ -49,11 +49,8 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
         Some(_) => None,
         None => Some(tempfile::Builder::new().prefix("keyward-demo-").tempdir().map_err(Fault::broken)?),
     };
-    let data = options
-        .data
-        .clone()
-        .or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned()))
-        .unwrap_or_default();
+    let data =
+        options.data.clone().or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned())).unwrap_or_default();
     let [server, web_app, spa, api] = listeners(options.port)?;
     let url = |listener: &TcpListener| -> Result<String, Fault> {
         Ok(format!("http://localhost:{}", listener.local_addr().map_err(Fault::broken)?.port()))
@@ -86,9 +83,8 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
         extra_ca_pem: None,
     };
     let listener = tokio_listener(web_app)?;
-    running.spawn(async move {
-        keyward_example_web_app::run(listener, config).await.map_err(|error| error.to_string())
-    });
+    running
+        .spawn(async move { keyward_example_web_app::run(listener, config).await.map_err(|error| error.to_string()) });
     let config = keyward_example_spa::Config {
         issuer: issuer.clone(),
         client_id: "spa".into(),
@@ -323,11 +319,7 @@ async fn provide_client(
     };
     let mut audiences = Vec::new();
     for audience in &metadata.audiences {
-        audiences.push(client_audience::Model {
-            id: app.random.uuid_v7(now)?,
-            client: id,
-            audience: audience.clone(),
-        });
+        audiences.push(client_audience::Model { id: app.random.uuid_v7(now)?, client: id, audience: audience.clone() });
     }
     let text = serde_json::to_string(&metadata)?;
     let secret = match secret {
@@ -344,10 +336,7 @@ async fn provide_client(
     let event = |kind| app.audit_record(AuditEvent::by_cli(kind).client(client_id));
     let conflict = |conflict| Fault::broken(format_args!("the demo's client {client_id}: {conflict:?}"));
     if known.is_some() {
-        app.store
-            .edit_client(id, text, audiences, now, event(AuditKind::ClientChanged)?)
-            .await?
-            .map_err(conflict)?;
+        app.store.edit_client(id, text, audiences, now, event(AuditKind::ClientChanged)?).await?.map_err(conflict)?;
         if let Some(secret) = secret {
             app.store.rotate_client_secret(secret, now, event(AuditKind::ClientSecretAdded)?).await?;
         }

@@ -135,7 +135,8 @@ pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) 
     let scope_text = scope.to_string();
     let grant_name = grant_name(grant.id);
     let auth_time = grant.auth_time.div_euclid(1_000_000);
-    let access_token = sign(&signers.access_token,
+    let access_token = sign(
+        &signers.access_token,
         TokenType::AccessToken,
         &AccessTokenClaims {
             iss: app.settings.issuer(),
@@ -166,7 +167,8 @@ pub async fn for_grant(app: &App, signers: &Signers, tokens: GrantedTokens<'_>) 
         } else {
             Map::new()
         };
-        Some(sign(&signers.id_token,
+        Some(sign(
+            &signers.id_token,
             TokenType::IdToken,
             &IdTokenClaims {
                 iss: app.settings.issuer(),

@@ -72,9 +72,8 @@ impl Secrets {
 /// A message for the operator, which never holds the key.
 pub fn master_key(settings: &Settings) -> Result<MasterKey, Fault> {
     match settings.master_key_source() {
-        MasterKeySource::Value(text) => {
-            MasterKey::parse(text.expose_secret()).map_err(|error| Fault::broken(format_args!("keys.master_key: {error}")))
-        }
+        MasterKeySource::Value(text) => MasterKey::parse(text.expose_secret())
+            .map_err(|error| Fault::broken(format_args!("keys.master_key: {error}"))),
         MasterKeySource::File(path) => match fs::read_to_string(&path) {
             Ok(text) => {
                 warn_if_readable(&path);

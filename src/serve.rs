@@ -97,20 +97,12 @@ async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<
     });
     let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
     bound(server.http_builder(), timeout);
-    server
-        .map(|acceptor| Limited::new(acceptor, most))
-        .serve(service.into_make_service())
-        .await
-        .map_err(Fault::broken)
+    server.map(|acceptor| Limited::new(acceptor, most)).serve(service.into_make_service()).await.map_err(Fault::broken)
 }
 
 /// Bounds what one connection may take: the size of its headers and the time in which they must come.
 fn bound<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>, timeout: Duration) {
-    builder
-        .http1()
-        .timer(hyper_util::rt::TokioTimer::new())
-        .header_read_timeout(timeout)
-        .max_buf_size(64 * 1024);
+    builder.http1().timer(hyper_util::rt::TokioTimer::new()).header_read_timeout(timeout).max_buf_size(64 * 1024);
     // A peer of HTTP/2 that doesn't answer to a ping has gone, and its place is given to another.
     builder
         .http2()

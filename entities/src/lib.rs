@@ -294,6 +294,7 @@ entity! {
         /// Whether it was issued on a consent that must still stand.
         needs_consent: bool,
         issued_at: i64,
+        /// Once it is spent, the end of the grant: as long is it kept.
         expires_at: i64,
         spent_at: Option<i64>,
     }

@@ -135,10 +135,7 @@ impl MigrationTrait for Migration {
                 ],
             ),
             table("role_inclusions", vec![uuid("role_id"), uuid("included_role_id")]),
-            table(
-                "groups",
-                vec![uuid("organization_id"), text("name"), text("description"), moment("created_at")],
-            ),
+            table("groups", vec![uuid("organization_id"), text("name"), text("description"), moment("created_at")]),
             table("group_members", vec![uuid("group_id"), uuid("user_id")]),
             table("group_roles", vec![uuid("group_id"), uuid("role_id")]),
             table("user_roles", vec![uuid("user_id"), uuid("role_id")]),

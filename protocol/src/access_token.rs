@@ -51,11 +51,8 @@ pub struct AccessTokenClaims<'a> {
 /// RFC 9068 §3, protocol decision 16: the granted resources, else the client's default resource, else the issuer;
 /// tokens with `openid` also carry the issuer, for userinfo.
 pub fn audience(issuer: &str, client: &ClientMetadata, granted: &[String], scope: &ScopeSet) -> Vec<String> {
-    let mut audience: Vec<String> = if granted.is_empty() {
-        client.resources.first().cloned().into_iter().collect()
-    } else {
-        granted.to_vec()
-    };
+    let mut audience: Vec<String> =
+        if granted.is_empty() { client.resources.first().cloned().into_iter().collect() } else { granted.to_vec() };
     if audience.is_empty() || (scope.contains(OPENID) && !audience.iter().any(|resource| resource == issuer)) {
         audience.push(issuer.to_owned());
     }

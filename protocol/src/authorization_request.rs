@@ -58,8 +58,7 @@ pub fn answer_channel(parameters: &Parameters, client: &ClientMetadata) -> Resul
     let redirect = ProvenRedirect::prove(client, parameters.get("redirect_uri"), openid)?;
     // OAuth 2.0 Multiple Response Types §2.1: an error is sent by the mode that was asked for; an unknown mode can't be.
     let mode = ResponseMode::parse(parameters.get("response_mode")).unwrap_or_default();
-    let state =
-        if parameters.is_repeated("state") { None } else { parameters.get("state").map(ToOwned::to_owned) };
+    let state = if parameters.is_repeated("state") { None } else { parameters.get("state").map(ToOwned::to_owned) };
     Ok(AnswerChannel { redirect, mode, state })
 }
 

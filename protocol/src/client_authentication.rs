@@ -76,7 +76,8 @@ pub fn read(authorization: Option<&str>, parameters: &Parameters) -> Result<Pres
     let secret = parameters.get("client_secret");
     let assertion = parameters.get("client_assertion");
     let kind = parameters.get("client_assertion_type");
-    let methods = usize::from(authorization.is_some()) + usize::from(secret.is_some()) + usize::from(assertion.is_some());
+    let methods =
+        usize::from(authorization.is_some()) + usize::from(secret.is_some()) + usize::from(assertion.is_some());
     // RFC 6749 §2.3: not more than one method in a request.
     if methods > 1 {
         return Err(Refusal::new(ErrorCode::InvalidRequest, "More than one client authentication is used."));
@@ -242,7 +243,10 @@ mod tests {
         let header = basic("a%20b:s%2Bc");
         let presented = read(Some(&header), &parameters("")).unwrap();
         assert_eq!(presented, Presented::Basic { client_id: "a b".into(), secret: "s+c".into() });
-        assert_eq!(read(None, &parameters("client_id=c&client_secret=s")).unwrap().method(), AuthMethod::ClientSecretPost);
+        assert_eq!(
+            read(None, &parameters("client_id=c&client_secret=s")).unwrap().method(),
+            AuthMethod::ClientSecretPost
+        );
         assert_eq!(read(None, &parameters("client_id=c")).unwrap().method(), AuthMethod::None);
     }
 
@@ -285,10 +289,21 @@ mod tests {
         assert!(check(&|claims| drop(claims.insert("aud".into(), json!(["x", "https://as.example"])))).is_ok());
         assert!(check(&|claims| drop(claims.insert("iat".into(), json!(1_000_010)))).is_ok());
         for (name, value) in [
-            ("iss", json!("d")), ("sub", json!("d")), ("aud", json!("https://as.example/")), ("aud", Value::Null),
-            ("exp", json!("1000060")), ("exp", json!(1_000_060.5)), ("exp", json!(999_900)), ("exp", Value::Null),
-            ("exp", json!(2_000_000)), ("iat", json!(1_000_090)), ("nbf", json!(1_000_090)), ("nbf", json!("x")),
-            ("jti", json!("")), ("jti", json!(7)), ("jti", Value::Null),
+            ("iss", json!("d")),
+            ("sub", json!("d")),
+            ("aud", json!("https://as.example/")),
+            ("aud", Value::Null),
+            ("exp", json!("1000060")),
+            ("exp", json!(1_000_060.5)),
+            ("exp", json!(999_900)),
+            ("exp", Value::Null),
+            ("exp", json!(2_000_000)),
+            ("iat", json!(1_000_090)),
+            ("nbf", json!(1_000_090)),
+            ("nbf", json!("x")),
+            ("jti", json!("")),
+            ("jti", json!(7)),
+            ("jti", Value::Null),
         ] {
             let refused = check(&|claims| drop(claims.insert(name.into(), value.clone())));
             assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidClient, "{name} {value}");

@@ -244,7 +244,9 @@ impl ClientMetadata {
         match self.jwks.as_ref().map(keyward_keys::ClientKeys::parse) {
             None if signs => return refuse("private_key_jwt needs jwks."),
             Some(Err(_)) => return refuse("The jwks are not a set of usable public keys."),
-            Some(Ok(keys)) if signs && keys.is_empty() => return refuse("The jwks have no key that verifies a signature."),
+            Some(Ok(keys)) if signs && keys.is_empty() => {
+                return refuse("The jwks have no key that verifies a signature.");
+            }
             None | Some(Ok(_)) => {}
         }
         if !self.default_scope.is_subset_of(&self.scope) {
@@ -325,7 +327,8 @@ mod tests {
         client.web_origins = vec!["https://app.example".into()];
         assert!(client.owns_origin("https://shop.example"));
         assert!(client.owns_origin("https://app.example"));
-        for foreign in ["https://shop.example.evil.example", "http://shop.example", "null", "https://shop.example:8443"] {
+        for foreign in ["https://shop.example.evil.example", "http://shop.example", "null", "https://shop.example:8443"]
+        {
             assert!(!client.owns_origin(foreign), "{foreign}");
         }
     }

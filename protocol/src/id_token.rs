@@ -50,8 +50,21 @@ mod tests {
     #[test]
     fn absent_claims_are_absent() {
         let claims = IdTokenClaims {
-            iss: "https://as", sub: "s", aud: "c", exp: 2, iat: 1, auth_time: 1, nonce: None, acr: "1", amr: &[], azp: "c",
-            at_hash: "h", sid: None, roles: None, groups: None, person: Map::new(),
+            iss: "https://as",
+            sub: "s",
+            aud: "c",
+            exp: 2,
+            iat: 1,
+            auth_time: 1,
+            nonce: None,
+            acr: "1",
+            amr: &[],
+            azp: "c",
+            at_hash: "h",
+            sid: None,
+            roles: None,
+            groups: None,
+            person: Map::new(),
         };
         let value = serde_json::to_value(&claims).unwrap();
         for absent in ["nonce", "sid", "roles", "groups"] {

@@ -10,8 +10,7 @@ pub fn may_see_access_token(
     token_client_id: &str,
     audience: &[String],
 ) -> bool {
-    caller_id == token_client_id
-        || audience.iter().any(|audience| caller.audiences.iter().any(|own| own == audience))
+    caller_id == token_client_id || audience.iter().any(|audience| caller.audiences.iter().any(|own| own == audience))
 }
 
 /// Protocol decision 35: refresh tokens only for their own client.

@@ -124,7 +124,10 @@ pub fn check_registrable(uri: &str, client_type: ClientType) -> Result<(), Refus
     if uri.len() > MOST_BYTES {
         return refuse("A redirect URI is longer than 2000 bytes.");
     }
-    if uri.bytes().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'`' | b'*' | b';' | b',')) {
+    if uri
+        .bytes()
+        .any(|byte| !byte.is_ascii_graphic() || matches!(byte, b'\\' | b'"' | b'<' | b'>' | b'`' | b'*' | b';' | b','))
+    {
         return refuse("A redirect URI has a character that is not allowed.");
     }
     let Ok(url) = Url::parse(uri) else {
@@ -266,15 +269,26 @@ mod tests {
 
     #[test]
     fn what_may_be_registered() {
-        for good in ["https://a.example/cb", "https://a.example", "http://localhost:3000/cb", "http://127.0.0.1/cb?x=1"] {
+        for good in ["https://a.example/cb", "https://a.example", "http://localhost:3000/cb", "http://127.0.0.1/cb?x=1"]
+        {
             check_registrable(good, ClientType::Confidential).unwrap();
         }
         check_registrable("com.example.app:/cb", ClientType::Public).unwrap();
         assert!(check_registrable("com.example.app:/cb", ClientType::Confidential).is_err());
         for bad in [
-            "http://a.example/cb", "https://a.example/cb#x", "https://u@a.example/", "javascript:alert(1)", "myapp:/cb",
-            "https://*.example/cb", "https://a.example/../cb", "https://a.example/%2E%2e/cb", "/cb", "https://", "data:x",
-            "https://a.example/a b", "https://a.example\\b",
+            "http://a.example/cb",
+            "https://a.example/cb#x",
+            "https://u@a.example/",
+            "javascript:alert(1)",
+            "myapp:/cb",
+            "https://*.example/cb",
+            "https://a.example/../cb",
+            "https://a.example/%2E%2e/cb",
+            "/cb",
+            "https://",
+            "data:x",
+            "https://a.example/a b",
+            "https://a.example\\b",
         ] {
             assert!(check_registrable(bad, ClientType::Public).is_err(), "{bad}");
         }

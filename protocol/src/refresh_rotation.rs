@@ -113,11 +113,8 @@ mod tests {
     #[test]
     fn rotates_repeats_and_then_it_is_reuse() {
         assert!(matches!(at(&token(), 10, 30), RefreshDecision::Rotate(_)));
-        let spent = StoredRefreshToken {
-            spent_at: Some(Timestamp::from_seconds(10)),
-            successor_used: Some(false),
-            ..token()
-        };
+        let spent =
+            StoredRefreshToken { spent_at: Some(Timestamp::from_seconds(10)), successor_used: Some(false), ..token() };
         assert!(matches!(at(&spent, 39, 30), RefreshDecision::Repeat(_)));
         assert_eq!(at(&spent, 40, 30), RefreshDecision::Reused);
         assert_eq!(at(&spent, 10, 0), RefreshDecision::Reused);

@@ -70,9 +70,9 @@ pub fn role_claims<'a>(
         .filter_map(|id| graph.get(id))
         .filter(|role| role.client.is_none_or(|client| audience_clients.contains(&client)))
         .collect();
-    let roles = scopes.contains("roles").then(|| {
-        visible.iter().map(|role| role.name.clone()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>()
-    });
+    let roles = scopes
+        .contains("roles")
+        .then(|| visible.iter().map(|role| role.name.clone()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>());
     let groups = scopes.contains("groups").then(|| groups.to_vec());
     let held_permissions: BTreeSet<&str> =
         visible.iter().flat_map(|role| role.permissions.iter().map(String::as_str)).collect();

@@ -35,6 +35,8 @@ mod tests {
         assert!(!stands(&times, 50, start.plus_seconds(50)));
         assert!(!stands(&times, 500, start.plus_seconds(100)));
         assert!(!stands(&SessionTimes { ended_at: Some(start), ..times }, 50, start));
-        assert!(!worth_touching(&times, 60, start.plus_seconds(59)) && worth_touching(&times, 60, start.plus_seconds(60)));
+        assert!(
+            !worth_touching(&times, 60, start.plus_seconds(59)) && worth_touching(&times, 60, start.plus_seconds(60))
+        );
     }
 }

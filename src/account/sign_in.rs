@@ -66,7 +66,8 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
             Some(subject) => event.subject(subject),
             None => {
                 let hash = app.secrets.token_hash.hash_list(&[b"login key", key.as_bytes()]);
-                event.detail("unknown_name", BASE64_URL_SAFE_NO_PAD.encode(hash.first_chunk::<12>().unwrap_or(&[0; 12])))
+                event
+                    .detail("unknown_name", BASE64_URL_SAFE_NO_PAD.encode(hash.first_chunk::<12>().unwrap_or(&[0; 12])))
             }
         };
         app.audit_later(event).await?;
@@ -89,17 +90,17 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
     let lifetime = app.settings.sessions.absolute_timeout.as_secs();
     // A person who authenticates again keeps the session and gets a new id; anybody else gets a new session.
     if let Some((current, _)) = attempt.current.filter(|(_, owner)| owner.id == user.id) {
-        let renewed =
-            app.store
-                .renew_session(
-                    current.id,
-                    session_hash,
-                    checked_hash.clone(),
-                    now,
-                    now.plus_seconds(lifetime),
-                    event.clone(),
-                )
-                .await?;
+        let renewed = app
+            .store
+            .renew_session(
+                current.id,
+                session_hash,
+                checked_hash.clone(),
+                now,
+                now.plus_seconds(lifetime),
+                event.clone(),
+            )
+            .await?;
         if renewed {
             return Ok(Some(Started { cookie, lifetime }));
         }

@@ -49,7 +49,8 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         let pending = Pending::new(text, now);
         return Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?);
     }
-    let parameters = incoming.query().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
+    let parameters =
+        incoming.query().map_err(|refusal| PageFailure::Explained(ErrorKind::BadRequest, Some(refusal)))?;
     let pending = match Pending::in_address(&parameters) {
         Some(sealed) => Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?,
         None => {

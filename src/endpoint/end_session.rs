@@ -87,9 +87,8 @@ async fn read(app: &App, pending: &Pending) -> Result<Logout, PageFailure> {
     let parameters = Parameters::parse(&pending.parameters).map_err(explain)?;
     parameters.refuse_repeated().map_err(explain)?;
     let named = parameters.get("client_id");
-    let claims = parameters
-        .get("id_token_hint")
-        .and_then(|hint| app.key_ring.load().verify_own(hint, TokenType::IdToken).ok());
+    let claims =
+        parameters.get("id_token_hint").and_then(|hint| app.key_ring.load().verify_own(hint, TokenType::IdToken).ok());
     let text = |name: &str| {
         claims.as_ref().and_then(|claims| claims.get(name)).and_then(|value| value.as_str()).map(str::to_owned)
     };
@@ -155,7 +154,8 @@ fn signed_out(app: &App, incoming: &Incoming, logout: &Logout, redirect: bool) -
         _ => {
             let frame = page::frame(app, incoming, &logout.ui_locales, None);
             let client = logout.client.as_ref().map(|client| &client.metadata);
-            let return_to = client.and_then(|client| Some((client.client_uri.as_deref()?, client.client_name.as_str())));
+            let return_to =
+                client.and_then(|client| Some((client.client_uri.as_deref()?, client.client_name.as_str())));
             page::show(&SignedOutPage { frame, return_to }, StatusCode::OK, PageWay::Protocol(""))?
         }
     };

@@ -68,7 +68,11 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     }
     let token = parameters.require("token", "The token is missing.")?;
     // RFC 7662 §2.1: the hint is only a hint. Our access tokens have two dots, and our refresh tokens none.
-    if token.contains('.') { access_token(app, &caller, token).await } else { refresh_token(app, &caller, &parameters).await }
+    if token.contains('.') {
+        access_token(app, &caller, token).await
+    } else {
+        refresh_token(app, &caller, &parameters).await
+    }
 }
 
 async fn access_token(app: &App, caller: &AuthenticatedClient, token: &str) -> Result<Response, Failure> {

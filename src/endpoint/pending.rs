@@ -119,11 +119,8 @@ impl Pending {
     /// Where there is no chance to be had.
     pub fn seal(&self, app: &App, kind: PendingKind) -> Result<String, Fault> {
         let plain = serde_json::to_vec(self)?;
-        let sealed = app
-            .secrets
-            .request_sealing
-            .seal(app.random.bytes()?, kind.label(), &plain)
-            .map_err(Fault::broken)?;
+        let sealed =
+            app.secrets.request_sealing.seal(app.random.bytes()?, kind.label(), &plain).map_err(Fault::broken)?;
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 

@@ -83,14 +83,10 @@ pub async fn prove(
         && refusal.code == ErrorCode::InvalidClient
     {
         let client_id: String = presented.client_id().chars().take(255).collect();
-        let event = AuditEvent::new(
-            AuditKind::ClientAuthentication,
-            AuditOutcome::Failure,
-            "anonymous",
-            &incoming.origin(),
-        )
-        .client(client_id)
-        .detail("method", presented.method().as_str());
+        let event =
+            AuditEvent::new(AuditKind::ClientAuthentication, AuditOutcome::Failure, "anonymous", &incoming.origin())
+                .client(client_id)
+                .detail("method", presented.method().as_str());
         app.audit_later(event).await?;
         return Err(challenged(*refusal, by_header));
     }
@@ -117,14 +113,13 @@ async fn judge(
             let client = found.ok_or(FAILED)?;
             client_authentication::check_method(&client.metadata, presented.method())?;
             let now = app.clock.now();
-            let right = client
-                .secrets
-                .iter()
-                .filter(|(_, ends)| ends.is_none_or(|ends| now < ends))
-                .fold(false, |right, (stored, _)| {
+            let right = client.secrets.iter().filter(|(_, ends)| ends.is_none_or(|ends| now < ends)).fold(
+                false,
+                |right, (stored, _)| {
                     let equal: bool = subtle::ConstantTimeEq::ct_eq(hash.as_slice(), stored.as_slice()).into();
                     right | equal
-                });
+                },
+            );
             if right { Ok(AuthenticatedClient(client)) } else { Err(FAILED.into()) }
         }
         Presented::Nothing { .. } => {
@@ -143,11 +138,8 @@ async fn judge(
             let accepted =
                 client_authentication::check_assertion(&claims, client_id, &audiences, leeway, app.clock.now())?;
             // RFC 7523 §3 (7), protocol decision 22: once until exp.
-            let mark = app.secrets.token_hash.hash_list(&[
-                b"client_assertion",
-                client_id.as_bytes(),
-                accepted.jti.as_bytes(),
-            ]);
+            let mark =
+                app.secrets.token_hash.hash_list(&[b"client_assertion", client_id.as_bytes(), accepted.jti.as_bytes()]);
             if !app.store.use_once(mark, accepted.remember_until).await? {
                 return Err(Refusal::new(ErrorCode::InvalidClient, "The assertion was used before.").into());
             }

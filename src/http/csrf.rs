@@ -84,9 +84,8 @@ pub fn check(app: &App, incoming: &Incoming, presented: Option<&str>) -> Result<
         return Err(FormProblem::ForeignOrigin);
     }
     let cookie = form_cookie(app, incoming).ok_or(FormProblem::NoCookie)?;
-    let presented = presented
-        .and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok())
-        .ok_or(FormProblem::WrongToken)?;
+    let presented =
+        presented.and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok()).ok_or(FormProblem::WrongToken)?;
     if app.secrets.csrf.verify(cookie.as_bytes(), &presented) { Ok(()) } else { Err(FormProblem::WrongToken) }
 }
 

@@ -5,15 +5,16 @@ use std::sync::Arc;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
 use http::header::{self, Entry, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
 
 use super::RequestId;
 use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a program's answer may load and who may frame it: nothing, nobody.
-const STRICT_POLICY: HeaderValue = HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
+const STRICT_POLICY: HeaderValue =
+    HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'; base-uri 'none'");
 
 /// Gives the request its id and the answer its headers. What an endpoint has set for itself stays.
 pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
@@ -34,7 +35,11 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     unless_set(headers, header::CONTENT_SECURITY_POLICY, STRICT_POLICY);
     unless_set(headers, header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    unless_set(headers, HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("same-origin"));
+    unless_set(
+        headers,
+        HeaderName::from_static("cross-origin-resource-policy"),
+        HeaderValue::from_static("same-origin"),
+    );
     unless_set(headers, header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -46,10 +51,8 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     );
     // RFC 6797 §7.2: never over plain http.
     if app.settings.is_https() {
-        headers.insert(
-            header::STRICT_TRANSPORT_SECURITY,
-            HeaderValue::from_static("max-age=31536000; includeSubDomains"),
-        );
+        headers
+            .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
     }
     response
 }

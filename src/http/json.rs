@@ -78,7 +78,8 @@ pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Respon
 pub fn fault_response(fault: &Fault) -> Response {
     match fault {
         Fault::Unavailable(_) | Fault::Overloaded(_) => {
-            let refusal = Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
+            let refusal =
+                Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
             let mut response = (StatusCode::SERVICE_UNAVAILABLE, error_body(&refusal)).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             response

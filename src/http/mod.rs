@@ -183,7 +183,9 @@ fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 /// Writes a fault to the log, once, at the edge.
 pub fn log_fault(incoming_path: &str, request_id: &str, fault: &Fault) {
     match fault {
-        Fault::Overloaded(_) => tracing::warn!(request.id = request_id, path = incoming_path, error = %fault, "request shed"),
+        Fault::Overloaded(_) => {
+            tracing::warn!(request.id = request_id, path = incoming_path, error = %fault, "request shed")
+        }
         _ => tracing::error!(request.id = request_id, path = incoming_path, error = %fault, "request failed"),
     }
 }

@@ -23,12 +23,7 @@ use crate::http::{Incoming, session_cookie};
 ///
 /// # Errors
 /// Where the page can't be made.
-pub fn show(
-    app: &App,
-    incoming: &Incoming,
-    case: &Case<'_>,
-    (_, user): &Current,
-) -> Result<Response, PageFailure> {
+pub fn show(app: &App, incoming: &Incoming, case: &Case<'_>, (_, user): &Current) -> Result<Response, PageFailure> {
     let form = FormToken::issue(app, incoming)?;
     let claims: StandardClaims = serde_json::from_str(&user.claims).map_err(Fault::from)?;
     let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
@@ -73,8 +68,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         }
     }
     let form = FormToken::issue(app, incoming)?;
-    let mut response =
-        page::see_other(&pending.bound_to(&form).resume_address(app, PendingKind::Authorization)?)?;
+    let mut response = page::see_other(&pending.bound_to(&form).resume_address(app, PendingKind::Authorization)?)?;
     form.apply(app, &mut response);
     Ok(response)
 }

@@ -134,8 +134,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         permissions: "[]".to_owned(),
         created_at: now.micros(),
     };
-    let membership =
-        user_role::Model { id: app.random.uuid_v7(now)?, user_id: admin.id, role_id: Uuid::nil() };
+    let membership = user_role::Model { id: app.random.uuid_v7(now)?, user_id: admin.id, role_id: Uuid::nil() };
     let actor = format!("user:{}", admin.subject);
     let event = AuditEvent::new(AuditKind::SetupCompleted, AuditOutcome::Success, actor, &incoming.origin())
         .subject(admin.subject.clone());
@@ -146,8 +145,6 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
             Ok(page::see_other(&format!("{}/setup?{DONE}", app.settings.base_path()))?)
         }
         SetupOutcome::LinkGone => show(app, incoming, &filled, Vec::new(), SetupState::Expired),
-        SetupOutcome::NameTaken => {
-            show(app, incoming, &filled, vec![texts.get("username-taken")], SetupState::Open)
-        }
+        SetupOutcome::NameTaken => show(app, incoming, &filled, vec![texts.get("username-taken")], SetupState::Open),
     }
 }

@@ -89,7 +89,8 @@ impl Act<'_> {
                 let mut found = prepared.query(bind(&statement))?;
                 let mut rows = Vec::new();
                 while let Some(row) = found.next()? {
-                    let values = (0..count).map(|index| row.get(index).map(from_sqlite)).collect::<Result<Vec<_>, _>>()?;
+                    let values =
+                        (0..count).map(|index| row.get(index).map(from_sqlite)).collect::<Result<Vec<_>, _>>()?;
                     rows.push(Row { columns: Columns::Sqlite(values), next: 0 });
                 }
                 Ok(rows)

@@ -5,9 +5,9 @@ use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::session::SessionTimes;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query};
-use keyward_protocol::session::SessionTimes;
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -97,9 +97,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<ScopeSet>, Fault> {
-        let select = consent::Entity::find()
-            .filter(consent::Column::UserId.eq(user))
-            .filter(consent::Column::Client.eq(client));
+        let select =
+            consent::Entity::find().filter(consent::Column::UserId.eq(user)).filter(consent::Column::Client.eq(client));
         let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
         found.map(|row| ScopeSet::parse(&row.scope).map_err(Fault::broken)).transpose()
     }

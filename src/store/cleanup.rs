@@ -51,13 +51,8 @@ impl Store {
                         .take();
                     done += act.run(&delete).await?;
                 }
-                let marks = oldest(
-                    replay_mark::Entity,
-                    replay_mark::Column::Mark,
-                    replay_mark::Column::ExpiresAt,
-                    now,
-                    batch,
-                );
+                let marks =
+                    oldest(replay_mark::Entity, replay_mark::Column::Mark, replay_mark::Column::ExpiresAt, now, batch);
                 let delete = Query::delete()
                     .from_table(replay_mark::Entity)
                     .and_where(Expr::col(replay_mark::Column::Mark).in_subquery(marks))

@@ -5,8 +5,8 @@ use keyward_protocol::Timestamp;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
 use keyward_protocol::scope::ScopeSet;
-use keyward_protocol::{ErrorCode, Refusal};
 use keyward_protocol::session::{self as session_rule, SessionTimes};
+use keyward_protocol::{ErrorCode, Refusal};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
@@ -392,14 +392,8 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
         user_live: standing.user,
         session_live: standing.session,
     };
-    let decision = refresh_rotation::decide(
-        &stored,
-        refresh.client,
-        refresh.scope.as_ref(),
-        refresh.rotates,
-        refresh.grace,
-        now,
-    );
+    let decision =
+        refresh_rotation::decide(&stored, refresh.client, refresh.scope.as_ref(), refresh.rotates, refresh.grace, now);
     if !matches!(decision, RefreshDecision::Refuse(_) | RefreshDecision::Reused)
         && let Err(refusal) = narrow_resources(&granted, &refresh.resources)
     {

@@ -23,7 +23,11 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn add_scopes(&self, scopes: Vec<scope::Model>, event: Option<audit_event::Model>) -> Result<usize, Fault> {
+    pub async fn add_scopes(
+        &self,
+        scopes: Vec<scope::Model>,
+        event: Option<audit_event::Model>,
+    ) -> Result<usize, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 let mut added = 0;

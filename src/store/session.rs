@@ -51,9 +51,8 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 let user = act.one(held(row.user_id)).await?;
-                let stands = user.is_some_and(|user| {
-                    user.disabled_at.is_none() && user.password_hash == checked_password_hash
-                });
+                let stands =
+                    user.is_some_and(|user| user.disabled_at.is_none() && user.password_hash == checked_password_hash);
                 if !stands {
                     return Ok(false);
                 }
@@ -88,9 +87,8 @@ impl Store {
                     return Ok(false);
                 };
                 let user = act.one(held(row.user_id)).await?;
-                let stands = user.is_some_and(|user| {
-                    user.disabled_at.is_none() && user.password_hash == checked_password_hash
-                });
+                let stands =
+                    user.is_some_and(|user| user.disabled_at.is_none() && user.password_hash == checked_password_hash);
                 if !stands {
                     return Ok(false);
                 }

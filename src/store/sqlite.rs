@@ -275,9 +275,7 @@ mod tests {
 
     fn run(database: &Database, statement: &'static str) -> impl Future<Output = Result<usize, Fault>> {
         database.act(move |mut act| {
-            Box::pin(async move {
-                Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len())
-            })
+            Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
         })
     }
 
@@ -293,11 +291,13 @@ mod tests {
 
         // An act that waits for the others to be queued leads the batch.
         let (go, wait) = sync_channel::<()>(0);
+        let (leads, led) = oneshot::channel();
         let leader = Arc::clone(&database);
         let leader = tokio::spawn(async move {
             leader
                 .act(move |mut act| {
                     Box::pin(async move {
+                        let _ = leads.send(());
                         wait.recv().map_err(Fault::broken)?;
                         let insert = "INSERT INTO rows (content) VALUES (x'01')";
                         act.exec(Statement::from_string(DbBackend::Sqlite, insert)).await
@@ -305,9 +305,7 @@ mod tests {
                 })
                 .await
         });
-        while database.writer.capacity() < QUEUE || leader.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        led.await.unwrap();
         let mut acts = Vec::new();
         for (index, octets) in [10, 1_000_000, 10].into_iter().enumerate() {
             let queued = Arc::clone(&database);
@@ -336,7 +334,8 @@ mod tests {
         run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
         let broken = database.act(|mut act| {
             Box::pin(async move {
-                act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')")).await?;
+                act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')"))
+                    .await?;
                 Err::<(), _>(Fault::broken("on purpose"))
             })
         });

@@ -271,8 +271,12 @@ pub(super) async fn lock(act: &mut Act<'_>, id: Uuid, lock: LockType) -> Result<
     if act.backend() == DbBackend::Sqlite {
         return Ok(());
     }
-    let select =
-        Query::select().column(user::Column::Id).from(user::Entity).and_where(Expr::col(user::Column::Id).eq(id)).lock(lock).take();
+    let select = Query::select()
+        .column(user::Column::Id)
+        .from(user::Entity)
+        .and_where(Expr::col(user::Column::Id).eq(id))
+        .lock(lock)
+        .take();
     let statement = act.backend().build(&select);
     act.rows(statement).await.map(drop)
 }

@@ -37,9 +37,16 @@ async fn back_after_a_wrong_password() {
     browser.text("#notice").await;
     browser.back().await;
     assert!(!browser.shows("#notice").await, "a fresh login page: {}", browser.describe().await);
+    browser.forward().await;
+    browser.text("#notice").await;
+    assert_eq!(browser.value("#username").await, demo.user, "what was typed stays");
     demo.sign_in(&browser).await;
     browser.text("#allow").await;
-    browser.back().await;
+    // The page with the notice, and the login page before it: both lead on.
+    for _ in 0..2 {
+        browser.back().await;
+        browser.text("#allow").await;
+    }
     demo.arrive(&browser).await;
     browser.finish(&[]).await;
     demo.finish();

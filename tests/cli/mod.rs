@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::TestDatabase;
 use crate::support::binary::{Binary, pause};
 use crate::support::server::{Answer, PASSWORD, http_client};
-use crate::support::TestDatabase;
 
 /// A token request of a machine client.
 async fn token(http: &reqwest::Client, binary: &Binary, id: &str, secret: &str) -> Answer {
@@ -32,8 +32,23 @@ async fn a_running_server_sees_changes(database: TestDatabase) {
     binary.start(&http).await;
     binary.run(&["--json", "scopes", "add", "read", "--title", "Read", "--description", "Read things"], "");
     let added = binary.run(
-        &["--json", "clients", "add", "--name", "Batch", "--id", "batch", "--grant", "client_credentials", "--scope", "read",
-          "--default-scope", "read", "--id-token-alg", "ES256"],
+        &[
+            "--json",
+            "clients",
+            "add",
+            "--name",
+            "Batch",
+            "--id",
+            "batch",
+            "--grant",
+            "client_credentials",
+            "--scope",
+            "read",
+            "--default-scope",
+            "read",
+            "--id-token-alg",
+            "ES256",
+        ],
         "",
     );
     let first = added["client_secret"].as_str().unwrap().to_owned();
@@ -44,7 +59,8 @@ async fn a_running_server_sees_changes(database: TestDatabase) {
     becomes("a new secret", async || token(&http, &binary, "batch", &second).await.status == 200).await;
     assert_eq!(token(&http, &binary, "batch", &first).await.status, 200, "the earlier secret works for an hour");
 
-    let jwks = async || Answer::of(http.get(format!("{}/jwks", binary.url))).await.json()["keys"].as_array().unwrap().len();
+    let jwks =
+        async || Answer::of(http.get(format!("{}/jwks", binary.url))).await.json()["keys"].as_array().unwrap().len();
     let before = jwks().await;
     binary.run(&["--json", "keys", "rotate", "--algorithm", "ES256"], "");
     becomes("a published key", async || jwks().await == before + 1).await;
@@ -72,7 +88,10 @@ async fn users_roles_and_groups() {
     let binary = Binary::new(&database);
     binary.run(&["--json", "roles", "add", "user"], "");
     binary.run(&["--json", "roles", "add", "admin", "--includes", "user"], "");
-    binary.run(&["--json", "users", "add", "ada", "--email", "ada@example.org", "--role", "admin", "--password-stdin"], PASSWORD);
+    binary.run(
+        &["--json", "users", "add", "ada", "--email", "ada@example.org", "--role", "admin", "--password-stdin"],
+        PASSWORD,
+    );
     let shown = binary.run(&["--json", "users", "show", "ADA"], "");
     let text = shown.to_string();
     assert!(text.contains("ada@example.org") && text.contains("admin") && text.contains("user"), "{text}");
@@ -91,13 +110,8 @@ async fn users_roles_and_groups() {
 fn refused(binary: &Binary, arguments: &[&str], input: &str) {
     let mut arguments = arguments.to_vec();
     arguments.insert(0, "--json");
-    let mut child = binary
-        .command(&arguments)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child =
+        binary.command(&arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{arguments:?}");
@@ -126,6 +140,9 @@ fn the_reference_and_the_example_in_the_documents_are_true() {
     ] {
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         let kept = std::fs::read_to_string(&path).unwrap_or_default();
-        assert_eq!(kept, made, "{file} is out of date: write it anew by `keyward config reference` or `config example`");
+        assert_eq!(
+            kept, made,
+            "{file} is out of date: write it anew by `keyward config reference` or `config example`"
+        );
     }
 }

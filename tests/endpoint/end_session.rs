@@ -4,7 +4,7 @@
 use keyward::settings::Seconds;
 
 use crate::security::forge::{foreign_key, part, server_key, sign, with};
-use crate::support::browser::parameters;
+use crate::support::browser::{form, parameters};
 use crate::support::server::Answer;
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
@@ -135,6 +135,12 @@ on_each_database! {
             assert!(answer.status == 200 && answer.text.contains("action=\"/logout\""), "home: {answer:?}");
             assert!(is_signed_in(server, &browser).await);
         }
+        // A field that comes twice is refused.
+        let (_, hidden) = form(&question.text);
+        let mut twice: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        twice.extend([("decision", "stay"), ("decision", "sign_out")]);
+        assert_eq!(browser.post("/end_session/confirm", &twice).await.status, 400);
+        assert!(is_signed_in(server, &browser).await);
         let answer = browser.submit(&question, &[("decision", "sign_out")]).await;
         assert!(
             is_out(&answer) && answer.headers.get("location").is_none(),
@@ -251,6 +257,29 @@ async fn malformed_requests() {
     }
     let answer = browser.get("/end_session?ui_locales=de").await;
     assert!(answer.text.contains("<html lang=\"de\"") && answer.text.contains("Abmelden?"), "{}", answer.text);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_farewell_has_an_address_keeps_the_language_and_offers_the_way_back() {
+    let server = TestServer::sqlite().await;
+    server.add_user("ada").await;
+    let home = "https://app.example/home";
+    server.add_client(ClientSpec::web("shop").with(|client| client.client_uri = Some(home.into()))).await;
+    let (browser, _) = signed_in(&server, "shop", "ada").await;
+    let question =
+        browser.get(&address(&[("client_id", "shop"), ("ui_locales", "xx de"), ("state", "s"), ("other", "o")])).await;
+    assert!(asks(&question), "{question:?}");
+    let (action, hidden) = form(&question.text);
+    let mut fields: Vec<(&str, &str)> = hidden.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    fields.push(("decision", "sign_out"));
+    let answer = browser.post(&action, &fields).await;
+    assert_eq!((answer.status, answer.header("location")), (303, "/end_session?client_id=shop&ui_locales=xx+de"));
+    assert!(answer.header("set-cookie").contains("Max-Age=0"), "{answer:?}");
+    let farewell = browser.follow(answer).await;
+    assert!(is_out(&farewell) && farewell.text.contains("<html lang=\"de\""), "{}", farewell.text);
+    assert!(farewell.text.contains(&format!("id=\"return\" href=\"{home}\"")), "{}", farewell.text);
+    assert!(farewell.text.contains("Client shop"), "{}", farewell.text);
     server.stop().await;
 }
 

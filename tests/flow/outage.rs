@@ -38,7 +38,8 @@ async fn everything_works(server: &TestServer, refresh_token: &str, browser: &Br
 async fn sqlite_locked_by_another_process() {
     let database = TestDatabase::sqlite();
     let file = database.folder().join("keyward.db");
-    let server = TestServer::with(database, |settings| settings.database.busy_timeout = keyward::settings::Seconds(1)).await;
+    let server =
+        TestServer::with(database, |settings| settings.database.busy_timeout = keyward::settings::Seconds(1)).await;
     server.add_user("ada").await;
     server.add_client(ClientSpec::web("shop")).await;
     let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();

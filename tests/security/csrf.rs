@@ -162,7 +162,9 @@ on_each_database! {
         assert!(parameters(silent.header("location")).contains_key("code"), "still connected: {silent:?}");
         let own = server.url.clone();
         let answer = visitor.post(&ready.action, &ready.all(), &[("origin", &own)]).await;
-        assert_eq!(answer.status, 200);
+        assert_eq!((answer.status, answer.header("location")), (303, "/?done=app-disconnected"));
+        let answer = visitor.follow(answer).await;
+        assert!(answer.text.contains("no longer has access"), "{}", answer.text);
         let silent = visitor.open(&server.authorize_url("shop", &[("prompt", "none")])).await;
         assert_eq!(parameters(silent.header("location"))["error"], "consent_required");
     }
@@ -175,8 +177,13 @@ on_each_database! {
         let filled = [("username", "root"), ("password", PASSWORD), ("password_again", PASSWORD)];
         forgeries(server, &visitor, &Ready::of(&page, &filled)).await;
         assert!(!server.app.store.has_users().await.unwrap());
+        // Nobody is told that all is done before it is.
+        let early = visitor.get("/setup?done").await;
+        assert_eq!(early.status, 410, "{}", early.text);
         let answer = visitor.submit(&page, &filled).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
+        assert_eq!((answer.status, answer.header("location")), (303, "/setup?done"));
+        let answer = visitor.follow(answer).await;
+        assert!(answer.status == 200 && answer.text.contains("The server is set up"), "{}", answer.text);
         assert!(server.app.store.has_users().await.unwrap());
     }
 

@@ -101,6 +101,61 @@ async fn pages_with_a_client_behind_them_keep_the_opener_and_others_do_not() {
     let setup = Answer::of(server.http.get(server.endpoint("/setup"))).await;
     assert_eq!(setup.header("cross-origin-opener-policy"), "same-origin");
     assert!(!setup.header("content-security-policy").contains("example"));
+    // What goes wrong on the way keeps it too.
+    let http = &server.http;
+    let foreign =
+        |path: &str| http.post(server.endpoint(path)).header("origin", "https://evil.example").form(&[("a", "b")]);
+    for (what, request, status, own) in [
+        ("authorize", http.get(server.authorize_url("nobody", &[])), 400, false),
+        ("authorize/", http.get(server.endpoint("/authorize/")), 400, false),
+        ("resume", http.get(server.endpoint("/authorize?resume=AAAA")), 400, false),
+        ("wrong method", http.delete(server.endpoint("/authorize")), 405, false),
+        ("login", foreign("/login"), 403, false),
+        ("consent", foreign("/consent"), 400, false),
+        ("a consent page that is reloaded", http.get(server.endpoint("/consent")), 405, false),
+        ("select", foreign("/select"), 400, false),
+        ("end_session", http.get(server.endpoint("/end_session?resume=AAAA")), 400, false),
+        ("confirmation", foreign("/end_session/confirm"), 400, false),
+        ("logout", foreign("/logout"), 403, true),
+        ("not found", http.get(server.endpoint("/authorize/x")), 404, true),
+    ] {
+        let answer = Answer::of(request).await;
+        assert_eq!(answer.status, status, "{what}: {answer:?}");
+        assert_eq!(answer.headers.get("cross-origin-opener-policy").is_some(), own, "{what}: {answer:?}");
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loopback_redirect_by_ipv6_is_a_source_that_policies_know() {
+    let server = TestServer::sqlite().await;
+    let spec = ClientSpec::spa("shop").with(|client| client.redirect_uris = vec!["http://[::1]/cb".into()]);
+    server.add_client(spec).await;
+    let address = server.authorize_url("shop", &[("redirect_uri", "http://[::1]:51004/cb")]);
+    let login = Answer::of(server.http.get(address)).await;
+    assert_eq!(login.status, 200, "{login:?}");
+    assert!(login.header("content-security-policy").contains("form-action 'self' http:;"), "{login:?}");
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn head_has_no_effect_where_get_has_one() {
+    let server = TestServer::sqlite().await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let browser = Browser::new(&server);
+    let code = browser.code(&server.authorize_url("shop", &[]), "ada").await;
+    let tokens = server.redeem("shop", &code).await.json();
+    let out = format!("/end_session?id_token_hint={}", tokens["id_token"].as_str().unwrap());
+    let silent = server.authorize_url("shop", &[("prompt", "none")]);
+    for address in [silent.as_str(), out.as_str()] {
+        let answer = Answer::of(browser.request(Method::HEAD, address)).await;
+        assert_eq!((answer.status, answer.header("allow")), (405, "GET, POST"), "{address}: {answer:?}");
+        assert!(answer.headers.get("location").is_none() && answer.headers.get("set-cookie").is_none(), "{answer:?}");
+    }
+    let answer = browser.get(&silent).await;
+    assert!(answer.header("location").contains("code="), "the session stands: {answer:?}");
+    assert_eq!(Answer::of(browser.request(Method::HEAD, "/login")).await.status, 303, "where it is harmless it works");
     server.stop().await;
 }
 

@@ -1,5 +1,7 @@
 //! The request that waits behind a page travels sealed: nobody changes it, or uses it where it doesn't belong.
 
+use keyward_protocol::scope::ScopeSet;
+
 use crate::support::ClientSpec;
 use crate::support::browser::{form, parameters};
 use crate::support::server::PASSWORD;
@@ -84,6 +86,85 @@ on_each_database! {
             assert!(answer.text.contains("name=\"decision\""), "the page comes first: {answer:?}");
         }
         assert_eq!(server.app.store.audit_events("consent_given", 10).await.unwrap().len(), 0);
+    }
+
+    async fn what_was_done_counts_in_the_browser_where_it_was_done(server) {
+        server.add_user("ada").await;
+        server.add_user("mallory").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let mut attacker = Visitor::new(server);
+        attacker.sign_in("mallory").await;
+        // Addresses with progress in them, made by somebody who has seen the pages.
+        let login = attacker.open(&server.authorize_url("shop", &[("prompt", "login")])).await;
+        let shown = format!("/authorize?{}", query("resume", &sealed(&login.text)));
+        let wrong = attacker.submit(&login, &[("username", "mallory"), ("password", "wrong")]).await;
+        let noticed = wrong.header("location").to_owned();
+        let select = attacker.open(&server.authorize_url("shop", &[("prompt", "select_account")])).await;
+        let other = attacker.submit(&select, &[("choice", "other")]).await.header("location").to_owned();
+        let chosen = attacker.submit(&select, &[("choice", "current")]).await.header("location").to_owned();
+
+        // The victim signs in after that, which would satisfy them.
+        server.advance(10);
+        let mut victim = Visitor::new(server);
+        victim.sign_in("ada").await;
+        for address in [&shown, &noticed] {
+            let answer = victim.open(address).await;
+            assert!(answer.text.contains("name=\"password\""), "prompt=login asks: {answer:?}");
+            assert!(!answer.text.contains("mallory") && !answer.text.contains("isn’t right"), "{}", answer.text);
+        }
+        for address in [&other, &chosen] {
+            let answer = victim.open(address).await;
+            assert!(answer.text.contains("name=\"choice\""), "the account is to be confirmed: {answer:?}");
+        }
+        // Where it was done it counts, and the request itself goes on in any browser.
+        let answer = attacker.open(&chosen).await;
+        assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
+        let answer = attacker.open(&other).await;
+        assert!(answer.text.contains("name=\"password\""), "{answer:?}");
+        let page = victim.open(&shown).await;
+        let answer = victim.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+        let answer = victim.follow(answer).await;
+        assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
+        // A browser that has no cookie yet is bound by the first page that it gets.
+        let mut fresh = Visitor::new(server);
+        let page = fresh.open(&shown).await;
+        let answer = fresh.submit(&page, &[("username", "ada"), ("password", "wrong")]).await;
+        let page = fresh.follow(answer).await;
+        assert!(page.text.contains("isn’t right") && page.text.contains("value=\"ada\""), "{}", page.text);
+        let answer = fresh.submit(&page, &[("username", "ada"), ("password", PASSWORD)]).await;
+        let answer = fresh.follow(answer).await;
+        assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
+    }
+
+    async fn consent_counts_for_the_scope_that_the_page_named(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop").with(|client| client.first_party = false)).await;
+        let mut visitor = Visitor::new(server);
+        visitor.sign_in("ada").await;
+        let address = server.authorize_url("shop", &[("scope", "openid profile email")]);
+        let page = visitor.open(&address).await;
+        assert!(page.text.contains("data-scope=\"email\""), "{}", page.text);
+        let narrowed = ScopeSet::parse("openid profile").unwrap();
+        keyward::account::client::edit(&server.app, "shop", |client| client.scope = narrowed).await.unwrap();
+        server.app.reload().await.unwrap();
+        let answer = visitor.submit(&page, &[("decision", "allow")]).await;
+        let page = visitor.follow(answer).await;
+        assert!(page.text.contains("name=\"decision\"") && !page.text.contains("data-scope=\"email\""), "{page:?}");
+        assert_eq!(server.app.store.audit_events("consent_given", 10).await.unwrap().len(), 0);
+        let answer = visitor.submit(&page, &[("decision", "allow")]).await;
+        assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
+    }
+
+    async fn resume_beside_others_is_a_parameter_of_the_client(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let mut visitor = Visitor::new(server);
+        for value in ["1", "AAAA"] {
+            let answer = visitor.open(&server.authorize_url("shop", &[("resume", value)])).await;
+            assert!(answer.text.contains("name=\"password\""), "{answer:?}");
+            let answer = visitor.get(&format!("/end_session?client_id=shop&{}", query("resume", value))).await;
+            assert!(answer.status == 200 && answer.text.contains("sign-in-again"), "{answer:?}");
+        }
     }
 
     async fn a_login_asked_for_is_not_skipped_by_an_old_form(server) {

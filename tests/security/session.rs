@@ -3,7 +3,7 @@
 use keyward::settings::PublicUrl;
 
 use crate::support::browser::{form, parameters};
-use crate::support::server::{PASSWORD, claims};
+use crate::support::server::{Answer, PASSWORD, claims};
 use crate::support::{ClientSpec, TestDatabase, TestServer};
 
 use super::visitor::{Visitor, together};
@@ -13,6 +13,15 @@ async fn works(server: &TestServer, (name, value): &(String, String)) -> bool {
     let mut visitor = Visitor::new(server);
     visitor.cookies.insert(name.clone(), value.clone());
     visitor.is_signed_in().await
+}
+
+/// The cookies that an answer sets.
+fn cookies_of(answer: &Answer) -> Vec<(String, String)> {
+    let values = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap());
+    values
+        .map(|value| value.split(';').next().unwrap().split_once('=').unwrap())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 on_each_database! {
@@ -122,8 +131,37 @@ on_each_database! {
         let mut victim = Visitor::new(server);
         victim.get("/login").await;
         let answer = victim.post(&action, &fields, &[]).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        let answer = victim.follow(answer).await;
         assert_eq!(answer.status, 200, "the form is shown again: {answer:?}");
+        assert!(answer.text.contains("This page was open for too long"), "{}", answer.text);
         assert!(victim.session().is_none());
+        // The form that this browser now got works in it.
+        let answer = victim.submit(&answer, &[("username", "mallory"), ("password", PASSWORD)]).await;
+        let answer = victim.follow(answer).await;
+        assert!(parameters(answer.header("location")).contains_key("code"), "{answer:?}");
+    }
+
+    async fn a_browser_that_keeps_no_cookies_is_told_so(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        for address in [server.authorize_url("shop", &[]), server.endpoint("/login")] {
+            let typed = [("username", "ada"), ("password", PASSWORD)];
+            let page = Visitor::new(server).get(&address).await;
+            let answer = Visitor::new(server).submit(&page, &typed).await;
+            assert_eq!(answer.status, 303, "{answer:?}");
+            // It may be that the cookie just went: the first time the form is only shown again.
+            let page = Visitor::new(server).get(answer.header("location")).await;
+            assert!(page.status == 200 && page.text.contains("This page was open for too long"), "{page:?}");
+            let answer = Visitor::new(server).submit(&page, &typed).await;
+            assert!(answer.status == 400 && answer.text.contains("keeps no cookies"), "{answer:?}");
+            // A browser that does keep them comes through after the same notice.
+            let mut kept = Visitor::new(server);
+            kept.cookies.extend(cookies_of(&page));
+            let answer = kept.submit(&page, &typed).await;
+            let answer = kept.follow(answer).await;
+            assert!(answer.header("location").contains("code=") || answer.text.contains("Name of ada"), "{answer:?}");
+        }
     }
 }
 

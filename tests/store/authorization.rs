@@ -126,8 +126,11 @@ async fn what_is_being_ended_is_waited_for() {
     let browser = Browser::new(&server);
     let consent = ["SELECT id FROM users FOR UPDATE", "DELETE FROM consents"];
     let sign_out = ["UPDATE sessions SET ended_at = 1"];
-    let password =
-        ["UPDATE users SET password_hash = 'new'", "UPDATE sessions SET ended_at = 1", "UPDATE grants SET ended_at = 1"];
+    let password = [
+        "UPDATE users SET password_hash = 'new'",
+        "UPDATE sessions SET ended_at = 1",
+        "UPDATE grants SET ended_at = 1",
+    ];
     for changes in [&consent[..], &sign_out[..], &password[..]] {
         let code = browser.code(&server.authorize_url("shop", &[]), "ada").await;
         let answer = during(&server, changes, server.redeem("shop", &code)).await;

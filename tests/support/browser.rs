@@ -115,7 +115,14 @@ fn attribute(tag: &str, name: &str) -> Option<String> {
     let tag = &tag[..tag.find('>').unwrap_or(tag.len())];
     let (_, rest) = tag.split_once(&format!(" {name}=\""))?;
     let value = &rest[..rest.find('"')?];
-    Some(value.replace("&#34;", "\"").replace("&#39;", "'").replace("&#60;", "<").replace("&#62;", ">").replace("&#38;", "&"))
+    Some(
+        value
+            .replace("&#34;", "\"")
+            .replace("&#39;", "'")
+            .replace("&#60;", "<")
+            .replace("&#62;", ">")
+            .replace("&#38;", "&"),
+    )
 }
 
 /// The parameters in the query or fragment of an address.

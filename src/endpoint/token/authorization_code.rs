@@ -35,10 +35,8 @@ pub async fn redeem(
         true => Some(app.random.secret()?),
         false => None,
     };
-    let absolute = client
-        .metadata
-        .refresh_token_absolute_lifetime
-        .unwrap_or(tokens.refresh_token_absolute_lifetime.as_secs());
+    let absolute =
+        client.metadata.refresh_token_absolute_lifetime.unwrap_or(tokens.refresh_token_absolute_lifetime.as_secs());
     let refresh_token = match &secret {
         None => None,
         Some(secret) => Some(NewRefreshToken {

@@ -17,10 +17,8 @@ pub fn issue(app: &App, client: &AuthenticatedClient, parameters: &Parameters) -
     let asked = ScopeSet::parse(parameters.get("scope").unwrap_or_default())?;
     let directory = app.directory.load();
     // Scopes about a person mean nothing where there is none.
-    let allowed = client
-        .metadata
-        .scope
-        .filter(|name| directory.scopes.contains_key(name) && !BUILT_IN_SCOPES.contains(&name));
+    let allowed =
+        client.metadata.scope.filter(|name| directory.scopes.contains_key(name) && !BUILT_IN_SCOPES.contains(&name));
     let granted = scope::grantable(&asked, &allowed, &client.metadata.default_scope)?;
     let resources = resources(app, client, parameters)?;
     let signer = issuer::access_token_signer(app, client)?;

@@ -13,9 +13,9 @@ use keyward_protocol::parameters::Parameters;
 use keyward_protocol::{ErrorCode, Refusal, authorization_request};
 
 use crate::app::App;
+use crate::http::Incoming;
 use crate::http::client_authentication::{AuthenticatedClient, identify, prove};
 use crate::http::json::{self, Failure};
-use crate::http::Incoming;
 
 const MISSING_CODE: &str = "The code is missing.";
 const MISSING_REFRESH_TOKEN: &str = "The refresh_token is missing.";

@@ -22,10 +22,7 @@ const SUCCESSOR: &[u8] = b"refresh token successor";
 
 /// Seconds without use after which a refresh token of this client ends.
 pub fn idle_lifetime(app: &App, client: &RegisteredClient) -> u64 {
-    client
-        .metadata
-        .refresh_token_idle_lifetime
-        .unwrap_or(app.settings.tokens.refresh_token_idle_lifetime.as_secs())
+    client.metadata.refresh_token_idle_lifetime.unwrap_or(app.settings.tokens.refresh_token_idle_lifetime.as_secs())
 }
 
 /// Uses a refresh token.
@@ -82,9 +79,8 @@ pub async fn refresh(
         Refreshed::Rotated(live, scope) => (live, scope, Some(secret)),
         Refreshed::Kept(live, scope) => (live, scope, None),
         Refreshed::Repeated(live, scope, sealed) => {
-            let successor =
-                open_under_token(&app.secrets.successor_sealing, presented.as_bytes(), SUCCESSOR, &sealed)
-                    .map_err(|_| Fault::broken("a sealed successor can't be opened"))?;
+            let successor = open_under_token(&app.secrets.successor_sealing, presented.as_bytes(), SUCCESSOR, &sealed)
+                .map_err(|_| Fault::broken("a sealed successor can't be opened"))?;
             (live, scope, Some(String::from_utf8(successor).map_err(Fault::broken)?))
         }
         Refreshed::Reused => {

@@ -5,7 +5,9 @@
 //! signed or compared document must come back octet by octet. Columns named `client` refer to `clients.id`;
 //! `client_id` is the protocol's identifier.
 
-use sea_orm::Value;
+use std::sync::OnceLock;
+
+use sea_orm::{DbBackend, Value};
 use uuid::Uuid;
 
 /// What a column can hold.
@@ -55,6 +57,26 @@ pub trait Cells {
     fn cell<T: Cell>(&mut self, column: &'static str) -> Result<T, Self::Error>;
 }
 
+/// The text of a statement that is always the same but for its values, built once for each dialect.
+#[derive(Debug, Default)]
+pub struct StatementText {
+    sqlite: OnceLock<String>,
+    postgres: OnceLock<String>,
+}
+
+impl StatementText {
+    /// A text that isn't built yet.
+    pub const fn new() -> Self {
+        Self { sqlite: OnceLock::new(), postgres: OnceLock::new() }
+    }
+
+    /// The text for this dialect, built at its first use.
+    pub fn get_or_build(&self, dialect: DbBackend, build: impl FnOnce() -> String) -> &str {
+        let text = if dialect == DbBackend::Sqlite { &self.sqlite } else { &self.postgres };
+        text.get_or_init(build)
+    }
+}
+
 /// An entity's row as a whole.
 pub trait Record: Sized {
     /// The table.
@@ -68,6 +90,8 @@ pub trait Record: Sized {
     fn read<C: Cells>(cells: &mut C) -> Result<Self, C::Error>;
     /// The values for an insert.
     fn into_values(self) -> Vec<Value>;
+    /// The text of an insert of one row.
+    fn insert_text() -> &'static StatementText;
 }
 
 macro_rules! entity {
@@ -103,6 +127,11 @@ macro_rules! entity {
                         $key: cells.cell(stringify!($key))?,
                         $($field: cells.cell(stringify!($field))?,)*
                     })
+                }
+
+                fn insert_text() -> &'static crate::StatementText {
+                    static TEXT: crate::StatementText = crate::StatementText::new();
+                    &TEXT
                 }
 
                 fn into_values(self) -> Vec<sea_orm::Value> {

@@ -10,7 +10,9 @@ use axum::response::Response;
 use http::{Method, StatusCode};
 use keyward_entities::authorization_code;
 use keyward_keys::TokenType;
-use keyward_protocol::authorization_request::{self, AnswerChannel, AuthorizationRequest, Progress, SignedIn, Step};
+use keyward_protocol::authorization_request::{
+    self, AnswerChannel, AuthorizationRequest, OFFLINE_ACCESS, Progress, SignedIn, Step,
+};
 use keyward_protocol::parameters::Parameters;
 use keyward_protocol::response_mode::ResponseMode;
 use keyward_protocol::scope::ScopeSet;
@@ -198,7 +200,11 @@ impl<'a> Case<'a> {
             is_hinted: hinted.map(|subject| subject == user.subject),
         });
         let consented = match current {
-            Some((_, user)) if !self.client.metadata.first_party || request.prompt.consent => {
+            Some((_, user))
+                if !self.client.metadata.first_party
+                    || request.prompt.consent
+                    || request.scope.contains(OFFLINE_ACCESS) =>
+            {
                 self.app.store.find_consent(user.id, self.client.id).await?
             }
             _ => None,

@@ -37,16 +37,17 @@ pub enum LiveToken {
 /// # Errors
 /// Where the database fails.
 pub async fn live(app: &App, token: &AccessToken) -> Result<LiveToken, Fault> {
-    if app.client(&token.client_id).await?.is_none() || app.store.is_marked(revocation_mark(app, &token.jti)).await? {
+    if app.client(&token.client_id).await?.is_none() {
         return Ok(LiveToken::Ended);
     }
+    let mark = revocation_mark(app, &token.jti);
     match token.other.get("grant_id").and_then(|name| name.as_str()) {
-        None if token.sub == token.client_id => Ok(LiveToken::OfClient),
+        None if token.sub == token.client_id && !app.store.is_marked(mark).await? => Ok(LiveToken::OfClient),
         None => Ok(LiveToken::Ended),
         Some(name) => {
             let Some(id) = parse_grant_name(name) else { return Ok(LiveToken::Ended) };
             let idle = app.settings.sessions.idle_timeout.as_secs();
-            let found = app.store.find_live_grant(id, idle, app.clock.now()).await?;
+            let found = app.store.find_live_grant(id, mark, idle, app.clock.now()).await?;
             Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
         }
     }

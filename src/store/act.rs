@@ -1,6 +1,6 @@
 //! What an act sees of a database: statements in, rows out.
 
-use keyward_entities::{Cell, Cells, NULL, Record};
+use keyward_entities::{Cell, Cells, NULL, Record, StatementText};
 use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait, QueryResult, QueryTrait, Select,
@@ -153,13 +153,29 @@ impl Act<'_> {
     /// # Errors
     /// As [`Act::rows`].
     pub async fn insert<R: Record>(&mut self, record: R) -> Result<(), Fault> {
-        let statement = Query::insert()
-            .into_table(Alias::new(R::TABLE))
-            .columns(R::COLUMNS.iter().map(|&column| Alias::new(column)))
-            .values(record.into_values().into_iter().map(Into::into))
-            .map_err(Fault::broken)?
-            .take();
-        self.run(&statement).await.map(drop)
+        let values = record.into_values();
+        let build = || {
+            Query::insert()
+                .into_table(Alias::new(R::TABLE))
+                .columns(R::COLUMNS.iter().map(|&column| Alias::new(column)))
+                .values_panic(values.iter().cloned().map(Into::into))
+                .take()
+        };
+        let text = R::insert_text().get_or_build(self.backend(), || self.backend().build(&build()).sql);
+        let statement = Statement::from_sql_and_values(self.backend(), text, values);
+        self.exec(statement).await.map(drop)
+    }
+
+    /// A statement on a hot path, whose text is always the same but for its values: `build` is called once for each
+    /// dialect, and its values must be in the order of these.
+    pub fn fixed<S: StatementBuilder>(
+        &self,
+        text: &'static StatementText,
+        values: Vec<Value>,
+        build: impl FnOnce() -> S,
+    ) -> Statement {
+        let text = text.get_or_build(self.backend(), || self.backend().build(&build()).sql);
+        Statement::from_sql_and_values(self.backend(), text, values)
     }
 
     /// Whether a selection has any row.

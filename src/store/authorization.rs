@@ -1,13 +1,13 @@
 //! Authorization codes and consents: issuing and redeeming.
 
-use keyward_entities::{audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::SessionTimes;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -235,42 +235,9 @@ async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
 
 async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
     hold_owner(act, &redemption.code_hash).await?;
-    let mut select = select_record::<authorization_code::Model>();
-    select
-        .expr(Expr::col((user::Entity, user::Column::Subject)))
-        .expr(Expr::col((user::Entity, user::Column::Claims)))
-        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
-        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
-        .expr(Expr::col((session::Entity, session::Column::PublicId)))
-        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
-        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
-        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
-        .expr(Expr::col((consent::Entity, consent::Column::Scope)))
-        .left_join(
-            user::Entity,
-            Expr::col((user::Entity, user::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
-        )
-        .left_join(
-            session::Entity,
-            Expr::col((session::Entity, session::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
-        )
-        .left_join(
-            consent::Entity,
-            Expr::col((consent::Entity, consent::Column::UserId))
-                .equals((authorization_code::Entity, authorization_code::Column::UserId))
-                .and(
-                    Expr::col((consent::Entity, consent::Column::Client))
-                        .equals((authorization_code::Entity, authorization_code::Column::Client)),
-                ),
-        )
-        .and_where(
-            Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash))
-                .eq(redemption.code_hash.to_vec()),
-        )
-        .lock_with_tables(LockType::Update, [authorization_code::Entity]);
-    let statement = act.backend().build(&select);
+    static TEXT: StatementText = StatementText::new();
+    let code_hash = redemption.code_hash.to_vec();
+    let statement = act.fixed(&TEXT, vec![code_hash.clone().into()], || select_code(code_hash));
     let mut rows = act.rows(statement).await?;
     let Some(row) = rows.first_mut() else {
         return Ok(Redeemed::Refused(Refusal::new(
@@ -381,4 +348,41 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         session_public_id,
     };
     Ok(Redeemed::Granted { live: Box::new(live), nonce: code.nonce })
+}
+
+/// A code with its user, session and consent.
+fn select_code(code_hash: Vec<u8>) -> SelectStatement {
+    let mut select = select_record::<authorization_code::Model>();
+    select
+        .expr(Expr::col((user::Entity, user::Column::Subject)))
+        .expr(Expr::col((user::Entity, user::Column::Claims)))
+        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
+        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
+        .expr(Expr::col((session::Entity, session::Column::PublicId)))
+        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
+        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
+        .expr(Expr::col((consent::Entity, consent::Column::Scope)))
+        .left_join(
+            user::Entity,
+            Expr::col((user::Entity, user::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
+        )
+        .left_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
+        )
+        .left_join(
+            consent::Entity,
+            Expr::col((consent::Entity, consent::Column::UserId))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId))
+                .and(
+                    Expr::col((consent::Entity, consent::Column::Client))
+                        .equals((authorization_code::Entity, authorization_code::Column::Client)),
+                ),
+        )
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
+        .lock_with_tables(LockType::Update, [authorization_code::Entity]);
+    select
 }

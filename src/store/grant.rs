@@ -1,6 +1,8 @@
 //! Grants: whether they live, their refresh tokens, and their end.
 
-use keyward_entities::{audit_event, authorization_code, client, consent, grant, refresh_token, session, user};
+use keyward_entities::{
+    StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, replay_mark, session, user,
+};
 use keyward_protocol::Timestamp;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
@@ -84,28 +86,41 @@ pub struct ConnectedApp {
 }
 
 impl Store {
-    /// The grant of a token, if grant, user and (where it is tied) session stand. `idle_timeout` is that of sessions, in
-    /// seconds.
+    /// The grant of a token, if grant, user and (where it is tied) session stand and the token itself wasn't revoked.
+    /// `idle_timeout` is that of sessions, in seconds.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn find_live_grant(
         &self,
         id: Uuid,
+        revocation_mark: [u8; 32],
         idle_timeout: u64,
         now: Timestamp,
     ) -> Result<Option<LiveGrant>, Fault> {
+        static TEXT: StatementText = StatementText::new();
         self.read(move |mut act| {
             Box::pin(async move {
-                let mut select = select_record::<grant::Model>();
-                join_owner(&mut select);
-                select.and_where(Expr::col((grant::Entity, grant::Column::Id)).eq(id));
-                let statement = act.backend().build(&select);
+                let mark = revocation_mark.to_vec();
+                let build = || {
+                    let mut select = select_record::<grant::Model>();
+                    join_owner(&mut select);
+                    select
+                        .expr(Expr::col((replay_mark::Entity, replay_mark::Column::ExpiresAt)))
+                        .left_join(
+                            replay_mark::Entity,
+                            Expr::col((replay_mark::Entity, replay_mark::Column::Mark)).eq(mark.clone()),
+                        )
+                        .and_where(Expr::col((grant::Entity, grant::Column::Id)).eq(id));
+                    select
+                };
+                let statement = act.fixed(&TEXT, vec![mark.clone().into(), id.into()], build);
                 let mut rows = act.rows(statement).await?;
                 let Some(row) = rows.first_mut() else { return Ok(None) };
                 let grant: grant::Model = row.record()?;
                 let (live, standing) = with_owner(grant, row, idle_timeout, now)?;
-                Ok(standing.all().then_some(live))
+                let revoked: Option<i64> = row.take("expires_at")?;
+                Ok((standing.all() && revoked.is_none()).then_some(live))
             })
         })
         .await
@@ -358,9 +373,13 @@ fn select_token(token_hash: Vec<u8>) -> SelectStatement {
 }
 
 async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
-    let mut select = select_token(refresh.token_hash.to_vec());
-    select.lock_with_tables(LockType::Update, [refresh_token::Entity]);
-    let statement = act.backend().build(&select);
+    static TEXT: StatementText = StatementText::new();
+    let token_hash = refresh.token_hash.to_vec();
+    let statement = act.fixed(&TEXT, vec![token_hash.clone().into()], || {
+        let mut select = select_token(token_hash);
+        select.lock_with_tables(LockType::Update, [refresh_token::Entity]);
+        select
+    });
     let mut rows = act.rows(statement).await?;
     let Some(row) = rows.first_mut() else {
         return Ok(Refreshed::Refused(Refusal::new(

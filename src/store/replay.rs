@@ -1,11 +1,11 @@
 //! Marks with a lifetime: what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), and access tokens
 //! that were revoked one by one (RFC 7009).
 
-use keyward_entities::{audit_event, replay_mark};
+use keyward_entities::{StatementText, audit_event, replay_mark};
 use keyward_protocol::Timestamp;
-use sea_orm::sea_query::{OnConflict, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 
+use super::act::select_record;
 use super::{Act, Store};
 use crate::fault::Fault;
 
@@ -44,8 +44,19 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn is_marked(&self, mark: [u8; 32]) -> Result<bool, Fault> {
-        let select = replay_mark::Entity::find().filter(replay_mark::Column::Mark.eq(mark.to_vec()));
-        self.read(move |mut act| Box::pin(async move { act.exists(select).await })).await
+        static TEXT: StatementText = StatementText::new();
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let mark = mark.to_vec();
+                let statement = act.fixed(&TEXT, vec![mark.clone().into()], || {
+                    let mut select = select_record::<replay_mark::Model>();
+                    select.and_where(Expr::col(replay_mark::Column::Mark).eq(mark));
+                    select
+                });
+                Ok(!act.rows(statement).await?.is_empty())
+            })
+        })
+        .await
     }
 }
 

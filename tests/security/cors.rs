@@ -83,6 +83,7 @@ on_each_database! {
                         ("client_id", "shop"),
                         ("client_secret", "wrong"),
                         ("grant_type", "refresh_token"),
+                        ("refresh_token", "x"),
                     ]))
                     .await,
                     401,

@@ -86,6 +86,8 @@ async fn canaries_appear_nowhere() {
 
     let page = visitor.open(&server.authorize_url("shop", &[("state", "canary-of-state")])).await;
     let wrong = visitor.submit(&page, &[("username", "ada"), ("password", "canary-of-a-wrong-password")]).await;
+    canaries.push(("sealed request", wrong.header("location").split_once("resume=").unwrap().1.to_owned()));
+    let wrong = visitor.follow(wrong).await;
     let answer = visitor.submit(&wrong, &[("username", "ada"), ("password", PASSWORD)]).await;
     let consent = visitor.follow(answer).await;
     let (_, hidden) = form(&consent.text);

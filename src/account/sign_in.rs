@@ -48,6 +48,31 @@ pub struct Attempt<'a> {
 /// # Errors
 /// Where the database fails or too many wait.
 pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>, Fault> {
+    // What changed between check and start is judged anew, once: a sign-in beside this one may have renewed the hash.
+    match check_and_start(app, &attempt).await? {
+        Outcome::Changed => Ok(check_and_start(app, &attempt).await?.started()),
+        outcome => Ok(outcome.started()),
+    }
+}
+
+/// How one try ended.
+enum Outcome {
+    Started(Started),
+    Wrong,
+    /// The user's password or state changed while it was checked.
+    Changed,
+}
+
+impl Outcome {
+    fn started(self) -> Option<Started> {
+        match self {
+            Self::Started(started) => Some(started),
+            Self::Wrong | Self::Changed => None,
+        }
+    }
+}
+
+async fn check_and_start(app: &App, attempt: &Attempt<'_>) -> Result<Outcome, Fault> {
     let key = login_key(attempt.username).unwrap_or_default();
     let found = app.store.find_user_by_login_key(&key).await?;
     let too_long = attempt.password_bytes() > app.settings.passwords.max_bytes;
@@ -71,11 +96,13 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
             }
         };
         app.audit_later(event).await?;
-        return Ok(None);
+        return Ok(Outcome::Wrong);
     };
     let checked_hash = match (rehashed, stored) {
         (Some(fresh), Some(checked)) => {
-            app.store.rehash_password(user.id, checked, fresh.clone()).await?;
+            if !app.store.rehash_password(user.id, checked, fresh.clone()).await? {
+                return Ok(Outcome::Changed);
+            }
             Some(fresh)
         }
         (_, stored) => stored,
@@ -102,7 +129,7 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
             )
             .await?;
         if renewed {
-            return Ok(Some(Started { cookie, lifetime }));
+            return Ok(Outcome::Started(Started { cookie, lifetime }));
         }
     }
     let row = session::Model {
@@ -123,7 +150,7 @@ pub async fn sign_in(app: &App, attempt: Attempt<'_>) -> Result<Option<Started>,
     };
     let replaces = attempt.current.map(|(session, _)| session.id);
     let started = app.store.start_session(row, checked_hash, replaces, event).await?;
-    Ok(started.then_some(Started { cookie, lifetime }))
+    Ok(if started { Outcome::Started(Started { cookie, lifetime }) } else { Outcome::Changed })
 }
 
 impl Attempt<'_> {

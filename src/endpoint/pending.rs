@@ -1,8 +1,8 @@
 //! The request that waits while a person logs in or consents. It isn't stored: it travels sealed in the page's form and
 //! in the address, so that a restart or a second tab can't lose it and strangers can't fill the disk.
 //!
-//! What the person did for it counts in the browser where it was done: an address with progress in it, handed to somebody
-//! else, starts again there.
+//! What the person did for it counts in the browser where it was done: an address with progress in it, handed to
+//! somebody else, starts again there.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_protocol::Timestamp;
@@ -124,10 +124,10 @@ impl Pending {
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
-    /// Opens it. One that waited too long or comes from another browser starts again: its request stands, what the person
-    /// did for it doesn't.
+    /// Opens it. One that waited too long or comes from another browser starts again: its request stands, what the
+    /// person did for it doesn't.
     pub fn open(app: &App, incoming: &Incoming, kind: PendingKind, sealed: &str) -> Option<Self> {
-        if sealed.len() > 2 * MOST_BYTES {
+        if sealed.len() > 4 * MOST_BYTES {
             return None;
         }
         let octets = BASE64_URL_SAFE_NO_PAD.decode(sealed).ok()?;

@@ -60,7 +60,7 @@ fn token(app: &App, cookie: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(app.secrets.csrf.hash(cookie.as_bytes()))
 }
 
-/// Another hash than the token, for it travels in addresses. A cookie has 43 octets, so that none is taken for this text.
+/// Another hash than the token, for it travels in addresses. A cookie has 43 octets: none is taken for this text.
 fn browser(app: &App, cookie: &str) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(app.secrets.csrf.hash(format!("pending|{cookie}").as_bytes()))
 }

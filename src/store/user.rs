@@ -160,11 +160,11 @@ impl Store {
     }
 
     /// Replaces the stored hash by one of the same password with newer parameters, if it is still the one that was
-    /// checked.
+    /// checked; `false` where it isn't.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn rehash_password(&self, id: Uuid, checked: String, fresh: String) -> Result<(), Fault> {
+    pub async fn rehash_password(&self, id: Uuid, checked: String, fresh: String) -> Result<bool, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 let update = Query::update()
@@ -173,7 +173,7 @@ impl Store {
                     .and_where(Expr::col(user::Column::Id).eq(id))
                     .and_where(Expr::col(user::Column::PasswordHash).eq(checked))
                     .take();
-                act.run(&update).await.map(drop)
+                Ok(act.run(&update).await? == 1)
             })
         })
         .await

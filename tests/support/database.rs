@@ -85,15 +85,6 @@ impl TestDatabase {
         settings.database.url = self.url().into();
     }
 
-    /// Opens the database beside the server.
-    pub fn open(&self) -> Store {
-        let options = StoreOptions::default();
-        match &self.postgres {
-            None => Store::open_sqlite(&self.folder.path().join("keyward.db"), &options).unwrap(),
-            Some(_) => Store::open_postgres(&self.url(), &options).unwrap(),
-        }
-    }
-
     /// Removes it.
     pub async fn remove(self) {
         if let Some(name) = &self.postgres {

@@ -170,4 +170,5 @@ password-too-long = Das Passwort ist zu lang.
 passwords-differ = Die beiden Passwörter sind nicht gleich.
 password-same-as-name = Das Passwort muss sich vom Benutzernamen und von der E-Mail-Adresse unterscheiden.
 username-needed = Bitte wählen Sie einen Benutzernamen.
+email-unusable = Diese E-Mail-Adresse ist zu lang oder enthält Zeichen, die nicht verwendet werden können.
 username-taken = Diesen Benutzernamen hat schon jemand. Bitte wählen Sie einen anderen.

@@ -170,4 +170,5 @@ password-too-long = The password is too long.
 passwords-differ = The two passwords aren’t the same.
 password-same-as-name = The password must differ from the username and the e-mail address.
 username-needed = Please choose a username.
+email-unusable = This e-mail address is too long or has characters that can’t be used.
 username-taken = Somebody has this username already. Please choose another.

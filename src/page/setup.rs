@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::view::{SetupPage, SetupState};
 use super::{is_fresh, posted};
+use crate::account::claims;
 use crate::account::login_name::login_key;
 use crate::account::password::{PasswordProblem, judge};
 use crate::account::profile::new_user;
@@ -121,9 +122,11 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     let Some(key) = key.filter(|_| problems.is_empty()) else {
         return show(app, incoming, &filled, problems, SetupState::Open);
     };
+    let email = [("email".to_owned(), filled.email.to_owned())];
+    let Ok(claims) = claims::change(&StandardClaims::default(), &email) else {
+        return show(app, incoming, &filled, vec![texts.get("email-unusable")], SetupState::Open);
+    };
     let password_hash = app.passwords.hash(SecretString::from(password), app.random.bytes()?).await?;
-    let email = (!filled.email.is_empty()).then(|| filled.email.to_owned());
-    let claims = StandardClaims { email, ..StandardClaims::default() };
     let admin = new_user(app, filled.username, key, claims, Some(password_hash))?;
     let admin_role = role::Model {
         id: app.random.uuid_v7(now)?,

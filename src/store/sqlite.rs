@@ -118,16 +118,13 @@ impl Database {
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
-        let start = self.next_reader.fetch_add(1, Ordering::Relaxed);
-        let count = self.readers.len();
-        let free = (0..count)
-            .filter_map(|offset| self.readers.get((start + offset) % count))
-            .find_map(|reader| reader.try_lock().ok());
+        // The first that is free, always in the same order: its pages are in its cache, and those of others may not be.
+        let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
         let mut slot = match free {
             Some(slot) => slot,
             None => self
                 .readers
-                .get(start % count)
+                .get(self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len())
                 .ok_or_else(|| Fault::broken("there are no readers"))?
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner),
@@ -162,7 +159,7 @@ fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Sqlite, Fault> {
     let connection = Sqlite::open_with_flags(path, flags)?;
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(128);
-    connection.pragma_update(None, "cache_size", -2048)?;
+    connection.pragma_update(None, "cache_size", -4096)?;
     Ok(connection)
 }
 

@@ -36,7 +36,7 @@ pub enum ClientProblem {
     Metadata(Refusal),
     /// Protocol decision 16.
     #[error(
-        "a client id has 1 to 255 letters, digits and -._~, and not exactly 22 of them as the subject of a user has"
+        "a client id has 1 to 255 letters, digits and -._~, and is not u_ and 22 of them, as the subject of a user is"
     )]
     ClientId,
     /// RFC 7517 §5 or the choice of settings: nothing could be signed.
@@ -252,7 +252,7 @@ mod tests {
         for (id, metadata, wanted) in [
             (Some("api"), &other, "there is a client of this id already"),
             (Some("a/b"), &other, "a client id has"),
-            (Some("0123456789abcdefghijkl"), &other, "a client id has"),
+            (Some("u_0123456789abcdefghijkl"), &other, "a client id has"),
             (None, &known, "another client stands for the audience https://api.example already"),
             (None, &ClientMetadata::default(), "A client needs a name."),
             (

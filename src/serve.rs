@@ -16,14 +16,18 @@ use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::http::connection_limit::Limited;
 use crate::router::router;
-use crate::settings::Settings;
+use crate::settings::{Settings, SettingsError};
 use crate::telemetry;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. At SIGHUP it asks `read_anew` for the settings and takes over what can change while it
+/// runs: the level of the log and the TLS certificate. All else waits for the next start.
 ///
 /// # Errors
 /// A message for the operator.
-pub async fn run(settings: Settings) -> Result<(), Fault> {
+pub async fn run(
+    settings: Settings,
+    read_anew: impl Fn() -> Result<Settings, SettingsError> + Send + 'static,
+) -> Result<(), Fault> {
     telemetry::start(&settings);
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
@@ -37,14 +41,16 @@ pub async fn run(settings: Settings) -> Result<(), Fault> {
         tracing::info!(%link, "there is no user yet: open this link once to make the first admin");
     }
     tracing::info!(address = %listen, issuer = app.settings.issuer(), "keyward is ready");
+    let certificate = certificate(&app.settings).await?;
+    tokio::spawn(reload_on_signal(read_anew, certificate.clone()));
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
     let served = match app.settings.server.http_redirect_listen {
-        None => serve(Arc::clone(&app), listener, handle).await,
+        None => listen_on(Arc::clone(&app), listener, handle, certificate).await,
         Some(plain) => {
             let plain = TcpListener::bind(plain).map_err(|error| Fault::broken(format_args!("{plain}: {error}")))?;
             let redirecting = redirect_to_https(Arc::clone(&app), plain, handle.clone());
-            tokio::try_join!(serve(Arc::clone(&app), listener, handle), redirecting).map(|_| ())
+            tokio::try_join!(listen_on(Arc::clone(&app), listener, handle, certificate), redirecting).map(|_| ())
         }
     };
     app.flush_audit().await;
@@ -56,19 +62,31 @@ pub async fn run(settings: Settings) -> Result<(), Fault> {
 /// # Errors
 /// Where the certificate can't be read or the listener fails.
 pub async fn serve(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
+    let certificate = certificate(&app.settings).await?;
+    listen_on(app, listener, handle, certificate).await
+}
+
+/// Certificate and key of the settings; `None` where plain http is spoken.
+async fn certificate(settings: &Settings) -> Result<Option<RustlsConfig>, Fault> {
+    let (Some(certificate), Some(key)) = (&settings.server.tls_certificate_file, &settings.server.tls_key_file) else {
+        return Ok(None);
+    };
+    install_provider();
+    let config = RustlsConfig::from_pem_file(certificate, key).await;
+    config
+        .map(Some)
+        .map_err(|error| Fault::broken(format_args!("{} and {}: {error}", certificate.display(), key.display())))
+}
+
+async fn listen_on(
+    app: Arc<App>,
+    listener: TcpListener,
+    handle: Handle<SocketAddr>,
+    tls: Option<RustlsConfig>,
+) -> Result<(), Fault> {
     listener.set_nonblocking(true).map_err(Fault::broken)?;
     let timeout = app.settings.server.request_timeout.as_duration();
     let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
-    let tls = match (&app.settings.server.tls_certificate_file, &app.settings.server.tls_key_file) {
-        (Some(certificate), Some(key)) => {
-            install_provider();
-            let config = RustlsConfig::from_pem_file(certificate, key).await.map_err(|error| {
-                Fault::broken(format_args!("{} and {}: {error}", certificate.display(), key.display()))
-            })?;
-            Some(config)
-        }
-        _ => None,
-    };
     let most = app.settings.server.max_connections;
     match tls {
         Some(config) => {
@@ -116,6 +134,38 @@ fn bound<E>(builder: &mut hyper_util::server::conn::auto::Builder<E>, timeout: D
 pub fn install_provider() {
     // An error says that it is installed already.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+async fn reload_on_signal(
+    read_anew: impl Fn() -> Result<Settings, SettingsError> + Send + 'static,
+    certificate: Option<RustlsConfig>,
+) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP can't be received: a changed setting needs a new start");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        // A few small files, at an operator's word.
+        let settings = match read_anew() {
+            Ok(settings) => settings,
+            Err(error) => {
+                tracing::error!(%error, "the settings were not read anew: those that the server started with stay");
+                continue;
+            }
+        };
+        if !telemetry::set_level(&settings.log.level) {
+            tracing::error!("the level of the log could not be changed");
+        }
+        let files = (&settings.server.tls_certificate_file, &settings.server.tls_key_file);
+        if let (Some(running), (Some(chain), Some(key))) = (&certificate, files)
+            && let Err(error) = running.reload_from_pem_file(chain, key).await
+        {
+            tracing::error!(%error, "the certificate was not read anew: the one in use stays");
+            continue;
+        }
+        tracing::info!("log.level and the TLS certificate were read anew; other settings wait for the next start");
+    }
 }
 
 async fn stop_on_signal(handle: Handle<SocketAddr>, grace: Duration) {

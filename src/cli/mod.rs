@@ -132,9 +132,9 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<Option<Report>, Failure> {
     let format = cli.format();
     let Cli { config, set, command, json: _ } = cli;
-    let load = || -> Result<Settings, Failure> { Ok(Settings::load(&Sources::gather(config, set)?)?) };
+    let load = || -> Result<Settings, Failure> { Ok(Settings::load(&Sources::gather(config.clone(), set.clone())?)?) };
     match command {
-        Command::Serve => serve::run(load()?).map(|()| None),
+        Command::Serve => serve::run(config, set).map(|()| None),
         #[cfg(feature = "demo")]
         Command::Demo(flags) => demo::run(flags).map(|()| None),
         Command::Config(command) => config::run(command, load).map(Some),

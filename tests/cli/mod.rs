@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::TestDatabase;
+use crate::support::authority::TestAuthority;
 use crate::support::binary::{Binary, pause};
-use crate::support::server::{Answer, PASSWORD, http_client};
+use crate::support::server::{Answer, PASSWORD, http_client, http_client_trusting};
 
 /// A token request of a machine client.
 async fn token(http: &reqwest::Client, binary: &Binary, id: &str, secret: &str) -> Answer {
@@ -130,6 +131,32 @@ async fn a_mistyped_setting_is_refused_with_its_line_and_the_nearest() {
     assert_eq!(output.status.code(), Some(1));
     let errors = String::from_utf8(output.stderr).unwrap();
     assert!(errors.contains("keyward.toml:2") && errors.contains("server.listen"), "{errors}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_signal_brings_a_new_certificate() {
+    let database = TestDatabase::sqlite();
+    let (old, new) = (TestAuthority::new(), TestAuthority::new());
+    let (chain, key) = (database.folder().join("chain.pem"), database.folder().join("key.pem"));
+    let install = |authority: &TestAuthority| {
+        std::fs::copy(authority.certificate_file(), &chain).unwrap();
+        std::fs::copy(authority.key_file(), &key).unwrap();
+    };
+    install(&old);
+    let mut binary = Binary::new(&database);
+    binary.speak_tls(&chain, &key);
+    let (trusts_old, trusts_new) = (http_client_trusting(Some(&old)), http_client_trusting(Some(&new)));
+    binary.start(&trusts_old).await;
+    let address = format!("{}/health/live", binary.url);
+    assert!(trusts_new.get(&address).send().await.is_err(), "the new authority has signed nothing yet");
+    install(&new);
+    binary.signal("HUP");
+    becomes("the new certificate", async || trusts_new.get(&address).send().await.is_ok()).await;
+    // What can't be read leaves the certificate in use.
+    std::fs::write(&chain, "no certificate").unwrap();
+    binary.signal("HUP");
+    pause(Duration::from_millis(300)).await;
+    assert!(trusts_new.get(&address).send().await.is_ok());
 }
 
 #[test]

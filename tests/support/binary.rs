@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -63,6 +64,21 @@ impl Binary {
             pause(Duration::from_millis(50)).await;
         }
         panic!("the server doesn't come up");
+    }
+
+    /// Has it speak TLS with these files from the next start on.
+    pub fn speak_tls(&mut self, certificate: &Path, key: &Path) {
+        self.url = self.url.replacen("http:", "https:", 1);
+        self.settings.retain(|(name, _)| *name != "KEYWARD_PUBLIC_URL");
+        self.settings.push(("KEYWARD_PUBLIC_URL", self.url.clone()));
+        self.settings.push(("KEYWARD_SERVER_TLS_CERTIFICATE_FILE", certificate.display().to_string()));
+        self.settings.push(("KEYWARD_SERVER_TLS_KEY_FILE", key.display().to_string()));
+    }
+
+    /// Sends a signal to the running server, by its process id.
+    pub fn signal(&self, name: &str) {
+        let id = self.running.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
     }
 
     pub fn kill(&mut self) {

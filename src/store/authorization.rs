@@ -5,13 +5,13 @@ use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
-use keyward_protocol::session::SessionTimes;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::act::select_record;
+use super::owner::{self, Owner};
 use super::{Act, Store};
 use crate::fault::Fault;
 
@@ -153,19 +153,6 @@ impl Store {
     }
 }
 
-/// The times of a session that was joined, where there is one.
-pub(super) fn owner_session(
-    last_seen_at: Option<i64>,
-    expires_at: Option<i64>,
-    ended_at: Option<i64>,
-) -> Option<SessionTimes> {
-    Some(SessionTimes {
-        last_seen_at: Timestamp::from_micros(last_seen_at?),
-        expires_at: Timestamp::from_micros(expires_at?),
-        ended_at: ended_at.map(Timestamp::from_micros),
-    })
-}
-
 async fn give_consent(
     act: &mut Act<'_>,
     id: Uuid,
@@ -246,14 +233,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         )));
     };
     let code: authorization_code::Model = row.record()?;
-    let subject: Option<String> = row.take("subject")?;
-    let claims: Option<String> = row.take("claims")?;
-    let claims_updated_at: Option<i64> = row.take("updated_at")?;
-    let disabled_at: Option<i64> = row.take("disabled_at")?;
-    let session_public_id: Option<String> = row.take("public_id")?;
-    let session_ended_at: Option<i64> = row.take("ended_at")?;
-    let session_expires_at: Option<i64> = row.take("expires_at")?;
-    let session_seen_at: Option<i64> = row.take("last_seen_at")?;
+    let owner = Owner::read(row)?;
     let consented: Option<String> = row.take("scope")?;
 
     let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
@@ -274,9 +254,8 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         spent_at: code.spent_at.map(Timestamp::from_micros),
     };
     let context = CodeContext {
-        user_live: subject.is_some() && disabled_at.is_none(),
-        session_live: owner_session(session_seen_at, session_expires_at, session_ended_at)
-            .is_some_and(|times| keyward_protocol::session::stands(&times, redemption.idle_timeout, now)),
+        user_live: owner.user_lives(),
+        session_live: owner.session_stands(redemption.idle_timeout, now),
         consent_stands: !code.needs_consent || consented.is_some_and(|consented| scope.is_subset_of(&consented)),
     };
     let presented = CodePresented {
@@ -289,7 +268,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         CodeDecision::Replayed => {
             // One event for what ended; who repeats it once more ends nothing and fills no log.
             if super::grant::end(act, code.grant_id, "code_replayed", now).await? > 0 {
-                act.insert(audit_event::Model { subject, ..redemption.replay_event }).await?;
+                act.insert(audit_event::Model { subject: owner.subject, ..redemption.replay_event }).await?;
             }
             return Ok(Redeemed::Replayed);
         }
@@ -340,39 +319,20 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         })
         .await?;
     }
-    let live = LiveGrant {
-        grant,
-        subject: subject.unwrap_or_default(),
-        claims: claims.unwrap_or_default(),
-        claims_updated_at: Timestamp::from_micros(claims_updated_at.unwrap_or_default()),
-        session_public_id,
-    };
+    let live = owner.of_grant(grant, redemption.idle_timeout, now);
     Ok(Redeemed::Granted { live: Box::new(live), nonce: code.nonce })
 }
 
 /// A code with its user, session and consent.
 fn select_code(code_hash: Vec<u8>) -> SelectStatement {
     let mut select = select_record::<authorization_code::Model>();
+    owner::join(
+        &mut select,
+        (authorization_code::Entity, authorization_code::Column::UserId),
+        (authorization_code::Entity, authorization_code::Column::SessionId),
+    );
     select
-        .expr(Expr::col((user::Entity, user::Column::Subject)))
-        .expr(Expr::col((user::Entity, user::Column::Claims)))
-        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
-        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
-        .expr(Expr::col((session::Entity, session::Column::PublicId)))
-        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
-        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
-        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
         .expr(Expr::col((consent::Entity, consent::Column::Scope)))
-        .left_join(
-            user::Entity,
-            Expr::col((user::Entity, user::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
-        )
-        .left_join(
-            session::Entity,
-            Expr::col((session::Entity, session::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
-        )
         .left_join(
             consent::Entity,
             Expr::col((consent::Entity, consent::Column::UserId))

@@ -1,7 +1,7 @@
 //! Grants: whether they live, their refresh tokens, and their end.
 
 use keyward_entities::{
-    StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, replay_mark, session, user,
+    StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, replay_mark,
 };
 use keyward_protocol::Timestamp;
 use keyward_protocol::authorization_request::narrow_resources;
@@ -14,7 +14,8 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
 use super::act::select_record;
-use super::authorization::{LiveGrant, NewRefreshToken, owner_session};
+use super::authorization::{LiveGrant, NewRefreshToken};
+use super::owner::{self, Owner};
 use super::{Act, Row, Store};
 use crate::fault::Fault;
 
@@ -285,23 +286,7 @@ async fn remove(act: &mut Act<'_>, which: Expr) -> Result<(), Fault> {
 
 /// Adds to a selection from grants what [`with_owner`] reads behind them.
 fn join_owner(select: &mut SelectStatement) {
-    select
-        .expr(Expr::col((user::Entity, user::Column::Subject)))
-        .expr(Expr::col((user::Entity, user::Column::Claims)))
-        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
-        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
-        .expr(Expr::col((session::Entity, session::Column::PublicId)))
-        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
-        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
-        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
-        .left_join(
-            user::Entity,
-            Expr::col((user::Entity, user::Column::Id)).equals((grant::Entity, grant::Column::UserId)),
-        )
-        .left_join(
-            session::Entity,
-            Expr::col((session::Entity, session::Column::Id)).equals((grant::Entity, grant::Column::SessionId)),
-        );
+    owner::join(select, (grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
 }
 
 /// What of a grant stands.
@@ -330,30 +315,14 @@ fn with_owner(
     idle_timeout: u64,
     now: Timestamp,
 ) -> Result<(LiveGrant, Standing), Fault> {
-    let subject: Option<String> = row.take("subject")?;
-    let claims: Option<String> = row.take("claims")?;
-    let claims_updated_at: Option<i64> = row.take("updated_at")?;
-    let disabled_at: Option<i64> = row.take("disabled_at")?;
-    let public_id: Option<String> = row.take("public_id")?;
-    let session_ended_at: Option<i64> = row.take("ended_at")?;
-    let session_expires_at: Option<i64> = row.take("expires_at")?;
-    let session_seen_at: Option<i64> = row.take("last_seen_at")?;
-    let session_times = owner_session(session_seen_at, session_expires_at, session_ended_at);
-    // NIST SP 800-63B §7.2: a session that wasn't used for long has ended, whether or not anybody wrote so.
-    let session_stands = session_times.is_some_and(|times| session_rule::stands(&times, idle_timeout, now));
+    let owner = Owner::read(row)?;
     let standing = Standing {
         grant: grant.ended_at.is_none() && now.micros() < grant.expires_at,
-        user: subject.is_some() && disabled_at.is_none(),
-        session: session_stands || !grant.tied_to_session,
-        session_times,
+        user: owner.user_lives(),
+        session: owner.session_stands(idle_timeout, now) || !grant.tied_to_session,
+        session_times: owner.session_times,
     };
-    let live = LiveGrant {
-        grant,
-        subject: subject.unwrap_or_default(),
-        claims: claims.unwrap_or_default(),
-        claims_updated_at: Timestamp::from_micros(claims_updated_at.unwrap_or_default()),
-        session_public_id: public_id.filter(|_| session_stands),
-    };
+    let live = owner.of_grant(grant, idle_timeout, now);
     Ok((live, standing))
 }
 

@@ -4,6 +4,7 @@
 //! locks the rows it decides from; on SQLite one writer thread runs it, many acts to a commit (see `sqlite.rs`).
 
 mod act;
+mod owner;
 mod postgres;
 mod sqlite;
 

@@ -1,0 +1,91 @@
+//! Whose a code or a grant is: its user and the session in which it came to be, joined to it and judged in one place.
+
+use keyward_entities::{session, user};
+use keyward_protocol::Timestamp;
+use keyward_protocol::session::{SessionTimes, stands};
+use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, SelectStatement};
+
+use super::Row;
+use super::authorization::LiveGrant;
+use crate::fault::Fault;
+
+/// A user and a session, each if it is there.
+#[derive(Debug)]
+pub(super) struct Owner {
+    /// The user's `sub`; none where the user is gone.
+    pub(super) subject: Option<String>,
+    claims: Option<String>,
+    claims_updated_at: Option<i64>,
+    disabled_at: Option<i64>,
+    session_public_id: Option<String>,
+    /// The times of the session, while it is known.
+    pub(super) session_times: Option<SessionTimes>,
+}
+
+/// Adds to a selection what [`Owner::read`] reads, joined by these columns.
+pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+    select
+        .expr(Expr::col((user::Entity, user::Column::Subject)))
+        .expr(Expr::col((user::Entity, user::Column::Claims)))
+        .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
+        .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
+        .expr(Expr::col((session::Entity, session::Column::PublicId)))
+        .expr(Expr::col((session::Entity, session::Column::EndedAt)))
+        .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
+        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
+        .left_join(user::Entity, Expr::col((user::Entity, user::Column::Id)).eq(Expr::col(user_id)))
+        .left_join(session::Entity, Expr::col((session::Entity, session::Column::Id)).eq(Expr::col(session_id)));
+}
+
+impl Owner {
+    /// Reads the columns that [`join`] added.
+    ///
+    /// # Errors
+    /// Where a column is missing or of another kind.
+    pub(super) fn read(row: &mut Row) -> Result<Self, Fault> {
+        let subject = row.take("subject")?;
+        let claims = row.take("claims")?;
+        let claims_updated_at = row.take("updated_at")?;
+        let disabled_at = row.take("disabled_at")?;
+        let session_public_id = row.take("public_id")?;
+        let ended_at: Option<i64> = row.take("ended_at")?;
+        let expires_at: Option<i64> = row.take("expires_at")?;
+        let last_seen_at: Option<i64> = row.take("last_seen_at")?;
+        let session_times = match (last_seen_at, expires_at) {
+            (Some(last_seen_at), Some(expires_at)) => Some(SessionTimes {
+                last_seen_at: Timestamp::from_micros(last_seen_at),
+                expires_at: Timestamp::from_micros(expires_at),
+                ended_at: ended_at.map(Timestamp::from_micros),
+            }),
+            _ => None,
+        };
+        Ok(Self { subject, claims, claims_updated_at, disabled_at, session_public_id, session_times })
+    }
+
+    /// The user exists and isn't disabled.
+    pub(super) const fn user_lives(&self) -> bool {
+        self.subject.is_some() && self.disabled_at.is_none()
+    }
+
+    /// The session hasn't ended: by a logout, by its age, or because it wasn't used for long (NIST SP 800-63B §7.2).
+    pub(super) fn session_stands(&self, idle_timeout: u64, now: Timestamp) -> bool {
+        self.session_times.is_some_and(|times| stands(&times, idle_timeout, now))
+    }
+
+    /// What tokens of this grant are made from.
+    pub(super) fn of_grant(
+        self,
+        grant: keyward_entities::grant::Model,
+        idle_timeout: u64,
+        now: Timestamp,
+    ) -> LiveGrant {
+        let session_stands = self.session_stands(idle_timeout, now);
+        LiveGrant {
+            grant,
+            subject: self.subject.unwrap_or_default(),
+            claims: self.claims.unwrap_or_default(),
+            claims_updated_at: Timestamp::from_micros(self.claims_updated_at.unwrap_or_default()),
+            session_public_id: self.session_public_id.filter(|_| session_stands),
+        }
+    }
+}

@@ -61,10 +61,14 @@ impl ProvenRedirect {
         }
     }
 
-    /// The host for people, or the scheme where there is none.
+    /// The host for people, with the port where it isn't the scheme's own; or the scheme where there is no host.
     pub fn display_host(&self) -> String {
         match Url::parse(&self.0) {
-            Ok(url) => url.host_str().map_or_else(|| format!("{}:", url.scheme()), str::to_owned),
+            Ok(url) => match (url.host_str(), url.port()) {
+                (Some(host), Some(port)) => format!("{host}:{port}"),
+                (Some(host), None) => host.to_owned(),
+                (None, _) => format!("{}:", url.scheme()),
+            },
             Err(_) => String::new(),
         }
     }

@@ -368,11 +368,15 @@ pub fn http_client_trusting(authority: Option<&TestAuthority>) -> reqwest::Clien
     http_builder(authority).build().unwrap()
 }
 
-/// Follows no redirect and goes by no proxy.
+/// Follows no redirect, goes by no proxy, and takes `localhost` for the address that the servers under test listen on: on
+/// the other one anybody may listen.
 #[allow(clippy::disallowed_methods, reason = "the tests' own requests")]
 pub fn http_builder(authority: Option<&TestAuthority>) -> reqwest::ClientBuilder {
     serve::install_provider();
-    let builder = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy();
+    let builder = reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .resolve("localhost", SocketAddr::from(([127, 0, 0, 1], 0)))
+        .no_proxy();
     match authority {
         None => builder,
         Some(authority) => {

@@ -3,6 +3,7 @@
 //! Each check takes one hash, whether the user exists or not (requirement AC-4). A full queue is answered at once by
 //! [`Fault::Overloaded`].
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,8 @@ const MOST_MEMORY_KIB: u32 = 1024 * 1024;
 pub struct PasswordPool {
     jobs: SyncSender<Job>,
     params: Params,
+    /// How many hashes were computed.
+    computed: Arc<AtomicU64>,
     /// The hash of no password, which stands in for the one of a user who doesn't exist.
     decoy: String,
 }
@@ -42,7 +45,13 @@ pub enum PasswordCheck {
     Wrong,
 }
 
-type Job = Box<dyn FnOnce(&mut Vec<Block>) + Send>;
+type Job = Box<dyn FnOnce(&mut Memory<'_>) + Send>;
+
+/// What a thread computes in, and where it counts.
+struct Memory<'c> {
+    blocks: Vec<Block>,
+    computed: &'c AtomicU64,
+}
 
 impl PasswordPool {
     /// Starts the threads.
@@ -63,16 +72,22 @@ impl PasswordPool {
             0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
             threads => threads,
         };
+        let computed = Arc::new(AtomicU64::new(0));
         for number in 0..threads {
-            let waiting = Arc::clone(&waiting);
+            let (waiting, computed) = (Arc::clone(&waiting), Arc::clone(&computed));
             std::thread::Builder::new()
                 .name(format!("password-{number}"))
-                .spawn(move || work(&waiting))
+                .spawn(move || work(&waiting, &computed))
                 .map_err(Fault::broken)?;
         }
         // The decoy needs no real hash behind it: its digest is compared and never equal.
         let decoy = format_hash(&params, &salt, &[0; Params::DEFAULT_OUTPUT_LEN])?;
-        Ok(Self { jobs, params, decoy })
+        Ok(Self { jobs, params, computed, decoy })
+    }
+
+    /// How many hashes were computed since it was started.
+    pub fn computed(&self) -> u64 {
+        self.computed.load(Ordering::Relaxed)
     }
 
     /// Hashes a new password.
@@ -134,7 +149,7 @@ impl PasswordPool {
 
     async fn run<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&mut Vec<Block>) -> Result<T, Fault> + Send + 'static,
+        work: impl FnOnce(&mut Memory<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> Result<T, Fault> {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |memory| {
@@ -149,13 +164,13 @@ impl PasswordPool {
     }
 }
 
-fn work(waiting: &Mutex<Receiver<Job>>) {
-    let mut memory = Vec::new();
+fn work(waiting: &Mutex<Receiver<Job>>, computed: &AtomicU64) {
+    let mut memory = Memory { blocks: Vec::new(), computed };
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(KEEPS_MEMORY);
         match job {
             Ok(job) => job(&mut memory),
-            Err(RecvTimeoutError::Timeout) => memory = Vec::new(),
+            Err(RecvTimeoutError::Timeout) => memory.blocks = Vec::new(),
             Err(RecvTimeoutError::Disconnected) => return,
         }
     }
@@ -166,13 +181,14 @@ fn derive(
     password: &str,
     salt: &[u8],
     digest: &mut [u8],
-    memory: &mut Vec<Block>,
+    memory: &mut Memory<'_>,
 ) -> Result<(), Fault> {
+    memory.computed.fetch_add(1, Ordering::Relaxed);
     let params = Params::new(params.m_cost(), params.t_cost(), params.p_cost(), Some(digest.len()))
         .map_err(|_| Fault::broken("a stored password hash has impossible parameters"))?;
-    memory.resize(params.block_count(), Block::default());
+    memory.blocks.resize(params.block_count(), Block::default());
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into_with_memory(password.as_bytes(), salt, digest, memory.as_mut_slice())
+        .hash_password_into_with_memory(password.as_bytes(), salt, digest, memory.blocks.as_mut_slice())
         .map_err(Fault::broken)
 }
 

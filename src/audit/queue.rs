@@ -59,7 +59,9 @@ async fn write(store: Arc<Store>, clock: Clock, mut receiver: mpsc::Receiver<Ite
             }
         }
         // While the database is away the rows are kept, and a full queue slows the callers.
-        while let Err(fault) = store.write_audit(rows.clone()).await {
+        while !rows.is_empty()
+            && let Err(fault) = store.write_audit(rows.clone()).await
+        {
             tracing::error!(error = %fault, events = rows.len(), "audit events could not be written");
             if !matches!(fault, Fault::Unavailable(_) | Fault::Overloaded(_)) {
                 break;

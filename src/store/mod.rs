@@ -23,6 +23,7 @@ pub mod signing_key;
 pub mod user;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -65,6 +66,8 @@ impl Default for StoreOptions {
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
+    reads: AtomicU64,
+    acts: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -79,7 +82,7 @@ impl Store {
     /// # Errors
     /// Where the file can't be opened.
     pub fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self { backend: Backend::Sqlite(sqlite::Database::open(path, options)?) })
+        Ok(Self::on(Backend::Sqlite(sqlite::Database::open(path, options)?)))
     }
 
     /// Opens a PostgreSQL database by its URL. The first connection is made by the first use.
@@ -87,7 +90,16 @@ impl Store {
     /// # Errors
     /// Where the URL can't be read.
     pub fn open_postgres(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self { backend: Backend::Postgres(Box::new(postgres::Database::open(url, options)?)) })
+        Ok(Self::on(Backend::Postgres(Box::new(postgres::Database::open(url, options)?))))
+    }
+
+    const fn on(backend: Backend) -> Self {
+        Self { backend, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
+    }
+
+    /// How many reads and how many acts were begun since it was opened.
+    pub fn uses(&self) -> (u64, u64) {
+        (self.reads.load(Ordering::Relaxed), self.acts.load(Ordering::Relaxed))
     }
 
     /// Which database this is.
@@ -137,6 +149,7 @@ impl Store {
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
+        self.acts.fetch_add(1, Ordering::Relaxed);
         match &self.backend {
             Backend::Sqlite(database) => database.act(act).await,
             Backend::Postgres(database) => database.act(act).await,
@@ -149,6 +162,7 @@ impl Store {
         T: Send,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
     {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         match &self.backend {
             Backend::Sqlite(database) => database.read(read),
             Backend::Postgres(database) => database.read(read).await,

@@ -49,6 +49,7 @@ on_each_database! {
         let right = crate::support::server::PASSWORD;
         let long = "x".repeat(5000);
         let mut seen: Option<(u16, usize, Vec<String>, String)> = None;
+        let mut cost: Option<(u64, u64)> = None;
         for (name, password) in [
             ("present-user", "wrong"),
             ("present-user", ""),
@@ -63,7 +64,14 @@ on_each_database! {
         ] {
             let mut visitor = Visitor::new(server);
             let page = visitor.open(&server.authorize_url("shop", &[])).await;
+            app.flush_audit().await;
+            let (hashes, uses) = (app.passwords.computed(), app.store.uses());
             let sent = visitor.submit(&page, &[("username", name), ("password", password)]).await;
+            app.flush_audit().await;
+            // Requirement AC-4: as many hashes, reads and writes, whoever is asked for.
+            assert_eq!(app.passwords.computed() - hashes, 1, "{name}");
+            let work = (app.store.uses().0 - uses.0, app.store.uses().1 - uses.1);
+            assert_eq!(*cost.get_or_insert(work), work, "{name} {password:.20}");
             let (path, sealed) = sent.header("location").split_once('=').unwrap();
             assert_eq!((sent.status, path, sent.text.as_str()), (303, "/authorize?resume", ""), "{name}");
             // The sealed text repeats the name, and nothing else makes it longer or shorter.

@@ -11,7 +11,8 @@ use http::header::{self, HeaderValue};
 
 use crate::app::App;
 use crate::endpoint::{
-    authorization, csrf_token, end_session, health, introspection, jwks, provider_metadata, revocation, token, userinfo,
+    authorization, csrf_token, end_session, health, introspection, jwks, protected_resource_metadata,
+    provider_metadata, revocation, token, userinfo, webfinger,
 };
 use crate::http::cors::{self, CorsClass};
 use crate::http::page::error_page;
@@ -35,6 +36,8 @@ fn routes() -> Vec<Route> {
         ("/end_session/confirm", None, post(end_session::handle_confirmation)),
         ("/.well-known/openid-configuration", Open, get(provider_metadata::handle)),
         ("/.well-known/oauth-authorization-server", Open, get(provider_metadata::handle)),
+        ("/.well-known/oauth-protected-resource", Open, get(protected_resource_metadata::handle)),
+        ("/.well-known/webfinger", Open, get(webfinger::handle)),
         ("/csrf-token", None, get(csrf_token::handle)),
         ("/health/live", None, get(health::live)),
         ("/health/ready", None, get(health::ready)),
@@ -60,6 +63,10 @@ pub fn router(app: &Arc<App>) -> Router {
             let handler = with_cors(app, CorsClass::Open, get(provider_metadata::handle));
             router = router.route(&path, handler);
         }
+        // RFC 9728 §3.1: likewise. RFC 7033 §4: WebFinger is at the host's root.
+        let handler = with_cors(app, CorsClass::Open, get(protected_resource_metadata::handle));
+        router = router.route(&format!("/.well-known/oauth-protected-resource{base}"), handler);
+        router = router.route("/.well-known/webfinger", with_cors(app, CorsClass::Open, get(webfinger::handle)));
     }
     for (path, class, handler) in routes() {
         let handler = with_cors(app, class, handler);

@@ -36,17 +36,8 @@ pub fn show(
     let ui_locales = case.ui_locales();
     let frame = page::frame(app, incoming, &ui_locales, Some(&user.username));
     let directory = app.directory.load();
-    let scopes = scope
-        .iter()
-        .map(|name| {
-            let own = directory
-                .scopes
-                .get(name)
-                .filter(|scope| !scope.title.is_empty())
-                .map(|scope| (scope.title.as_str(), scope.description.as_str()));
-            ConsentScope::describe(&frame.texts, name, own)
-        })
-        .collect();
+    let scopes =
+        scope.iter().map(|name| ConsentScope::describe(&frame.texts, name, directory.words_of_scope(name))).collect();
     let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let metadata = &case.client.metadata;
     let client_host = metadata

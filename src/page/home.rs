@@ -78,14 +78,7 @@ async fn show(
         let scopes = app
             .scope
             .iter()
-            .map(|name| {
-                let own = directory
-                    .scopes
-                    .get(name)
-                    .filter(|scope| !scope.title.is_empty())
-                    .map(|scope| (scope.title.as_str(), scope.description.as_str()));
-                ConsentScope::describe(&frame.texts, name, own).title
-            })
+            .map(|name| ConsentScope::describe(&frame.texts, name, directory.words_of_scope(name)).title)
             .collect::<Vec<_>>();
         described.push((app, metadata.client_name, host, scopes));
     }

@@ -38,6 +38,14 @@ pub struct Directory {
     pub audiences: HashMap<String, Uuid>,
 }
 
+impl Directory {
+    /// Title and description that the operator gave a scope; none for those whose words are the server's own.
+    pub fn words_of_scope(&self, name: &str) -> Option<(&str, &str)> {
+        let scope = self.scopes.get(name).filter(|scope| !scope.title.is_empty())?;
+        Some((&scope.title, &scope.description))
+    }
+}
+
 impl Store {
     /// The number that every change of clients, scopes, roles and keys raises.
     ///

@@ -18,7 +18,7 @@ use crate::http::cors::{self, CorsClass};
 use crate::http::page::error_page;
 use crate::http::{Incoming, headers};
 use crate::page::view::ErrorKind;
-use crate::page::{asset, consent, home, login, select_account, setup};
+use crate::page::{asset, change_password, consent, home, login, select_account, setup};
 
 type Route = (&'static str, CorsClass, MethodRouter<Arc<App>>);
 
@@ -47,6 +47,8 @@ fn routes() -> Vec<Route> {
         ("/setup", None, get(setup::handle).post(setup::handle_form)),
         ("/logout", None, post(home::handle_logout)),
         ("/apps/disconnect", None, post(home::handle_disconnect)),
+        ("/account/password", None, get(change_password::handle).post(change_password::handle_form)),
+        ("/.well-known/change-password", None, get(change_password::handle_well_known)),
         ("/assets/{name}", None, get(asset::handle)),
     ]
 }
@@ -67,6 +69,7 @@ pub fn router(app: &Arc<App>) -> Router {
         let handler = with_cors(app, CorsClass::Open, get(protected_resource_metadata::handle));
         router = router.route(&format!("/.well-known/oauth-protected-resource{base}"), handler);
         router = router.route("/.well-known/webfinger", with_cors(app, CorsClass::Open, get(webfinger::handle)));
+        router = router.route("/.well-known/change-password", get(change_password::handle_well_known));
     }
     for (path, class, handler) in routes() {
         let handler = with_cors(app, class, handler);

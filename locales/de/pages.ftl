@@ -12,6 +12,8 @@ return-to = Zurück zu { $client }
 field-username = Benutzername
 field-password = Passwort
 field-password-again = Passwort, noch einmal
+field-current-password = Jetziges Passwort
+field-new-password = Neues Passwort
 field-email = E-Mail
 field-optional = (freiwillig)
 
@@ -80,6 +82,13 @@ setup-expired-text = Wer diesen Server betreibt, kann auf der Befehlszeile einen
 setup-done-title = Der Server ist eingerichtet
 setup-done-text = Das erste Konto besteht schon; dieser Link hat seinen Zweck erfüllt.
 
+## Ein neues Passwort
+
+change-password-title = Passwort ändern
+change-password-lead = Alle anderen Geräte und Apps werden abgemeldet.
+change-password-submit = Passwort ändern
+change-password-cancel = Das alte behalten
+
 ## Die eigene Seite
 
 home-title = Ihr Konto
@@ -92,6 +101,8 @@ home-apps = Verbundene Apps
 home-no-apps = Keine App hat Zugriff auf Ihr Konto.
 home-app-since = Hat Zugriff seit { $since }
 home-app-disconnected = Die App hat keinen Zugriff mehr.
+home-change-password = Passwort ändern
+home-password-changed = Ihr Passwort ist neu. Überall sonst sind Sie abgemeldet.
 home-disconnect = Trennen
 home-disconnect-app = { $client } trennen
 home-sign-out = Abmelden
@@ -169,6 +180,9 @@ password-too-short = Das Passwort braucht mindestens { $min } Zeichen.
 password-too-long = Das Passwort ist zu lang.
 passwords-differ = Die beiden Passwörter sind nicht gleich.
 password-same-as-name = Das Passwort muss sich vom Benutzernamen und von der E-Mail-Adresse unterscheiden.
+form-stale = Diese Seite war zu lange offen. Bitte versuchen Sie es noch einmal.
+password-unchanged = Das neue Passwort ist das jetzige.
+current-password-wrong = Das jetzige Passwort stimmt nicht. Bitte versuchen Sie es noch einmal.
 username-needed = Bitte wählen Sie einen Benutzernamen.
 email-unusable = Diese E-Mail-Adresse ist zu lang oder enthält Zeichen, die nicht verwendet werden können.
 username-taken = Diesen Benutzernamen hat schon jemand. Bitte wählen Sie einen anderen.

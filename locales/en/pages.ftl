@@ -12,6 +12,8 @@ return-to = Back to { $client }
 field-username = Username
 field-password = Password
 field-password-again = Password, once more
+field-current-password = Current password
+field-new-password = New password
 field-email = E-mail
 field-optional = (optional)
 
@@ -80,6 +82,13 @@ setup-expired-text = Whoever runs this server can make a new link on its command
 setup-done-title = The server is set up
 setup-done-text = The first account exists, so this link has done its work.
 
+## A new password
+
+change-password-title = Change your password
+change-password-lead = All other devices and apps will be signed out.
+change-password-submit = Change password
+change-password-cancel = Keep the old one
+
 ## Your own page
 
 home-title = Your account
@@ -92,6 +101,8 @@ home-apps = Connected apps
 home-no-apps = No app has access to your account.
 home-app-since = Has access since { $since }
 home-app-disconnected = The app no longer has access.
+home-change-password = Change password
+home-password-changed = Your password is new. You’re signed out everywhere else.
 home-disconnect = Disconnect
 home-disconnect-app = Disconnect { $client }
 home-sign-out = Sign out
@@ -169,6 +180,9 @@ password-too-short = The password needs at least { $min } characters.
 password-too-long = The password is too long.
 passwords-differ = The two passwords aren’t the same.
 password-same-as-name = The password must differ from the username and the e-mail address.
+form-stale = This page was open for too long. Please try again.
+password-unchanged = The new password is the same as the current one.
+current-password-wrong = The current password isn’t right. Please try again.
 username-needed = Please choose a username.
 email-unusable = This e-mail address is too long or has characters that can’t be used.
 username-taken = Somebody has this username already. Please choose another.

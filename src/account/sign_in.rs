@@ -107,34 +107,38 @@ async fn check_and_start(app: &App, attempt: &Attempt<'_>) -> Result<Outcome, Fa
         }
         (_, stored) => stored,
     };
-    let now = app.clock.now();
-    let cookie = app.random.secret()?;
-    let session_hash = app.secrets.session_hash.hash(cookie.as_bytes());
     let event =
         AuditEvent::new(AuditKind::SignIn, AuditOutcome::Success, format!("user:{}", user.subject), attempt.origin)
             .subject(user.subject.clone());
     let event = app.audit_record(event)?;
-    let lifetime = app.settings.sessions.absolute_timeout.as_secs();
+    let (started, row) = new_session(app, &user, attempt.user_agent, attempt.origin)?;
     // A person who authenticates again keeps the session and gets a new id; anybody else gets a new session.
-    if let Some((current, _)) = attempt.current.filter(|(_, owner)| owner.id == user.id) {
-        let renewed = app
-            .store
-            .renew_session(
-                current.id,
-                session_hash,
-                checked_hash.clone(),
-                now,
-                now.plus_seconds(lifetime),
-                event.clone(),
-            )
-            .await?;
-        if renewed {
-            return Ok(Outcome::Started(Started { cookie, lifetime }));
-        }
+    if let Some((current, _)) = attempt.current.filter(|(_, owner)| owner.id == user.id)
+        && app.store.renew_session(current.id, &row, checked_hash.clone(), event.clone()).await?
+    {
+        return Ok(Outcome::Started(started));
     }
+    let replaces = attempt.current.map(|(session, _)| session.id);
+    let stands = app.store.start_session(row, checked_hash, replaces, event).await?;
+    Ok(if stands { Outcome::Started(started) } else { Outcome::Changed })
+}
+
+/// A session of a person who has just authenticated by password, not yet stored, and what its browser gets.
+///
+/// # Errors
+/// Where there is no chance to be had.
+pub fn new_session(
+    app: &App,
+    user: &user::Model,
+    user_agent: &str,
+    origin: &AuditOrigin,
+) -> Result<(Started, session::Model), Fault> {
+    let now = app.clock.now();
+    let cookie = app.random.secret()?;
+    let lifetime = app.settings.sessions.absolute_timeout.as_secs();
     let row = session::Model {
         id: app.random.uuid_v7(now)?,
-        session_hash: session_hash.to_vec(),
+        session_hash: app.secrets.session_hash.hash(cookie.as_bytes()).to_vec(),
         public_id: app.random.name()?,
         user_id: user.id,
         auth_time: now.micros(),
@@ -145,12 +149,10 @@ async fn check_and_start(app: &App, attempt: &Attempt<'_>) -> Result<Outcome, Fa
         expires_at: now.plus_seconds(lifetime).micros(),
         ended_at: None,
         end_reason: None,
-        user_agent: attempt.user_agent.chars().take(300).collect(),
-        address: attempt.origin.address.clone().unwrap_or_default(),
+        user_agent: user_agent.chars().take(300).collect(),
+        address: origin.address.clone().unwrap_or_default(),
     };
-    let replaces = attempt.current.map(|(session, _)| session.id);
-    let started = app.store.start_session(row, checked_hash, replaces, event).await?;
-    Ok(if started { Outcome::Started(Started { cookie, lifetime }) } else { Outcome::Changed })
+    Ok((Started { cookie, lifetime }, row))
 }
 
 impl Attempt<'_> {

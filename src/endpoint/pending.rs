@@ -41,6 +41,32 @@ impl PendingKind {
     }
 }
 
+/// A page of ours to which the login page leads on. A closed list: nothing that a request brings can name another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnPage {
+    /// The person's own page.
+    Home,
+    /// A new password.
+    ChangePassword,
+}
+
+impl OwnPage {
+    const ALL: [Self; 2] = [Self::Home, Self::ChangePassword];
+
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Home => "/",
+            Self::ChangePassword => "/account/password",
+        }
+    }
+
+    /// Its address below the path of the public URL.
+    #[must_use]
+    pub fn address(self, base: &str) -> String {
+        format!("{base}{}", self.path())
+    }
+}
+
 /// A waiting request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -78,6 +104,17 @@ impl Pending {
             username: String::new(),
             browser: None,
         }
+    }
+
+    /// The wish for a page of ours, of the kind [`PendingKind::Login`].
+    pub fn for_own_page(page: OwnPage, now: Timestamp) -> Self {
+        Self::new(page.path().to_owned(), now)
+    }
+
+    /// The page of ours that waits behind the login page.
+    #[must_use]
+    pub fn own_page(&self) -> OwnPage {
+        OwnPage::ALL.into_iter().find(|page| page.path() == self.parameters).unwrap_or(OwnPage::Home)
     }
 
     /// The same, bound to the browser that gets this form.

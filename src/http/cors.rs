@@ -52,7 +52,7 @@ pub async fn clients(State(app): State<Arc<App>>, request: Request, next: Next) 
     let mut response = next.run(request).await;
     let Some(origin) = origin else { return response };
     let allowed = origin.to_str().is_ok_and(|origin| {
-        app.settings.cors.allowed_origins.iter().any(|listed| listed == origin)
+        app.settings.allows_origin(origin)
             || response.extensions().get::<AnsweredClient>().is_some_and(|client| client.0.metadata.owns_origin(origin))
     });
     let headers = response.headers_mut();

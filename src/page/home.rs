@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 use super::view::{ConnectedApp, ConsentScope, HomeNotice, HomePage};
-use super::{is_fresh, posted};
+use super::{change_password, is_fresh, posted};
 use crate::account::sign_in::Current;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
@@ -35,7 +35,11 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
             None => Ok(page::see_other(&format!("{}/login", app.settings.base_path()))?),
             Some(current) => {
                 let query = incoming.query().unwrap_or_default();
-                let notice = (query.get("done") == Some(DISCONNECTED)).then_some(HomeNotice::AppDisconnected);
+                let notice = match query.get("done") {
+                    Some(DISCONNECTED) => Some(HomeNotice::AppDisconnected),
+                    Some(change_password::DONE) => Some(HomeNotice::PasswordChanged),
+                    _ => None,
+                };
                 show(&app, &incoming, &current, notice).await
             }
         }

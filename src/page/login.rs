@@ -15,7 +15,7 @@ use super::{is_fresh, posted};
 use crate::account::sign_in::{self, Attempt};
 use crate::app::App;
 use crate::endpoint::authorization::Case;
-use crate::endpoint::pending::{Pending, PendingKind};
+use crate::endpoint::pending::{OwnPage, Pending, PendingKind};
 use crate::fault::Fault;
 use crate::http::csrf::{self, FormToken};
 use crate::http::page::{self, PageFailure, PageWay};
@@ -70,7 +70,7 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
         let pending = query
             .get("retry")
             .and_then(|sealed| Pending::open(&app, &incoming, PendingKind::Login, sealed))
-            .unwrap_or_else(|| Pending::new(String::new(), app.clock.now()));
+            .unwrap_or_else(|| Pending::for_own_page(OwnPage::Home, app.clock.now()));
         show(&app, &incoming, None, &pending, &pending.username, pending.notice)
     }
     .await;
@@ -125,7 +125,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     };
     let next = match &case {
         Some(_) => pending.resume_address(app, kind)?,
-        None => format!("{}/", app.settings.base_path()),
+        None => pending.own_page().address(app.settings.base_path()),
     };
     let mut response = page::see_other(&next)?;
     session_cookie::start(app, &mut response, &started);
@@ -134,7 +134,9 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
 
 /// What waits behind the form: a client's request, or nothing but our own pages. `None` where it isn't ours.
 fn waiting(app: &App, incoming: &Incoming, sealed: Option<&str>) -> Option<(Pending, PendingKind)> {
-    let Some(sealed) = sealed else { return Some((Pending::new(String::new(), app.clock.now()), PendingKind::Login)) };
+    let Some(sealed) = sealed else {
+        return Some((Pending::for_own_page(OwnPage::Home, app.clock.now()), PendingKind::Login));
+    };
     [PendingKind::Authorization, PendingKind::Login]
         .into_iter()
         .find_map(|kind| Some((Pending::open(app, incoming, kind, sealed)?, kind)))

@@ -11,10 +11,9 @@ use secrecy::SecretString;
 use uuid::Uuid;
 
 use super::view::{SetupPage, SetupState};
-use super::{is_fresh, posted};
+use super::{is_fresh, new_password_problems, posted};
 use crate::account::claims;
 use crate::account::login_name::login_key;
-use crate::account::password::{PasswordProblem, judge};
 use crate::account::profile::new_user;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
@@ -107,18 +106,8 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         problems.push(texts.get("username-needed"));
     }
     let password = text("password");
-    match judge(&app.settings.passwords, password, key.as_deref().unwrap_or_default()) {
-        Some(PasswordProblem::TooShort) => {
-            let least = app.settings.passwords.min_length.to_string();
-            problems.push(texts.with("password-too-short", &[("min", &least)]));
-        }
-        Some(PasswordProblem::TooLong) => problems.push(texts.get("password-too-long")),
-        Some(PasswordProblem::SameAsName) => problems.push(texts.get("password-same-as-name")),
-        None => {}
-    }
-    if password != text("password_again") {
-        problems.push(texts.get("passwords-differ"));
-    }
+    let named = key.as_deref().unwrap_or_default();
+    problems.extend(new_password_problems(app, &texts, named, password, text("password_again")));
     let Some(key) = key.filter(|_| problems.is_empty()) else {
         return show(app, incoming, &filled, problems, SetupState::Open);
     };

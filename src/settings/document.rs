@@ -2,7 +2,8 @@
 //!
 //! Leaves out: where they are kept and who prints them.
 
-use super::table::{self, Setting, TABLE};
+use super::setting::Setting;
+use super::table::{self, TABLE};
 
 /// Columns of the example's comments.
 const WIDTH: usize = 100;

@@ -11,8 +11,9 @@ use toml::de::{DeInteger, DeTable, DeValue};
 use zeroize::Zeroizing;
 
 use super::problem::{Place, Problem, SettingsError};
+use super::setting::{Kind, Setting};
 use super::source::{Sources, dot_env};
-use super::table::{self, Kind, Setting, TABLE};
+use super::table::{self, TABLE};
 use super::{Settings, value};
 
 /// A value as a source writes it.

@@ -1,7 +1,7 @@
 //! What an operator can set: by a TOML file, by the environment (`KEYWARD_…`) and by flags. Flags win over the
 //! environment, the environment over the file, the file over the defaults.
 //!
-//! `table.rs` lists every setting once; from it come the known names, the commented example and the reference page.
+//! `table.rs` lists every setting once, and `setting.rs` says what a setting is; from it come the known names, the commented example and the reference page.
 //! This file holds the settings as the server uses them, `load.rs` fills them, `source.rs` fetches the texts to load
 //! from the machine, `value.rs` reads single values, and `problem.rs` says what is wrong and where.
 //!
@@ -13,6 +13,7 @@ mod load;
 mod network;
 mod problem;
 mod public_url;
+mod setting;
 mod source;
 mod table;
 #[cfg(test)]
@@ -29,8 +30,9 @@ pub use document::{example, reference};
 pub use network::Network;
 pub use problem::{Place, Problem, SettingsError};
 pub use public_url::PublicUrl;
+pub use setting::{Kind, Setting, Weak};
 pub use source::{Sources, environment};
-pub use table::{Kind, SIGNING_ALGORITHMS, Setting, TABLE, Weak};
+pub use table::{SIGNING_ALGORITHMS, TABLE};
 pub use value::Seconds;
 
 /// All settings, checked one by one and against each other. `Debug` shows no secret.
@@ -202,6 +204,8 @@ pub struct AuthorizationSettings {
 pub struct CorsSettings {
     /// Origins allowed beside those of the registered clients, as browsers send them.
     pub allowed_origins: Vec<String>,
+    /// Origins allowed besides, in the environment `development` alone.
+    pub development_origins: Vec<String>,
     /// How long a browser may keep the answer to a preflight.
     pub max_age: Seconds,
 }
@@ -341,6 +345,16 @@ impl Settings {
         })
     }
 
+    /// Whether scripts of this origin may call the server, whichever client they belong to (requirement WB-3).
+    #[must_use]
+    pub fn allows_origin(&self, origin: &str) -> bool {
+        let development = match self.environment {
+            Environment::Development => self.cors.development_origins.as_slice(),
+            Environment::Production => &[],
+        };
+        self.cors.allowed_origins.iter().chain(development).any(|listed| listed == origin)
+    }
+
     /// Where a setting got its value.
     #[must_use]
     pub fn place_of(&self, path: &str) -> &Place {
@@ -424,7 +438,11 @@ impl Default for Settings {
                 max_bytes: 4096,
             },
             authorization: AuthorizationSettings { pending_lifetime: Seconds::hours(1) },
-            cors: CorsSettings { allowed_origins: Vec::new(), max_age: Seconds::hours(24) },
+            cors: CorsSettings {
+                allowed_origins: Vec::new(),
+                development_origins: Vec::new(),
+                max_age: Seconds::hours(24),
+            },
             audit: AuditSettings { queue: 4096 },
             log: LogSettings { format: LogFormat::Auto, level: "info".to_owned() },
             cleanup: CleanupSettings { interval: Seconds(60), batch: 500 },

@@ -175,6 +175,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("passwords.max_bytes", "1024", "1024", ""),
     ("authorization.pending_lifetime", r#""30m""#, "30m", ""),
     ("cors.allowed_origins", r#"["https://app.example.com"]"#, "https://app.example.com", ""),
+    ("cors.development_origins", r#"["http://localhost:5173"]"#, "http://localhost:5173", ""),
     ("cors.max_age", r#""1h""#, "1h", ""),
     ("audit.queue", "16", "16", ""),
     ("log.format", r#""json""#, "json", ""),

@@ -67,20 +67,19 @@ impl Store {
         .await
     }
 
-    /// Gives the session of the same user a new id, a new time of authentication (a rise of privilege) and a new end:
-    /// what hangs on the session stays. `false` where it ended meanwhile or the user is no longer as checked.
+    /// Gives the session of the same user the id, the time of authentication (a rise of privilege) and the end of a fresh
+    /// one: what hangs on the session stays. `false` where it ended meanwhile or the user is no longer as checked.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn renew_session(
         &self,
         id: Uuid,
-        session_hash: [u8; 32],
+        fresh: &session::Model,
         checked_password_hash: Option<String>,
-        now: Timestamp,
-        expires_at: Timestamp,
         event: audit_event::Model,
     ) -> Result<bool, Fault> {
+        let (session_hash, auth_time, expires_at) = (fresh.session_hash.clone(), fresh.auth_time, fresh.expires_at);
         self.act(move |mut act| {
             Box::pin(async move {
                 let Some(row) = act.one(session::Entity::find().filter(session::Column::Id.eq(id))).await? else {
@@ -94,10 +93,10 @@ impl Store {
                 }
                 let update = Query::update()
                     .table(session::Entity)
-                    .value(session::Column::SessionHash, session_hash.to_vec())
-                    .value(session::Column::AuthTime, now.micros())
-                    .value(session::Column::LastSeenAt, now.micros())
-                    .value(session::Column::ExpiresAt, expires_at.micros())
+                    .value(session::Column::SessionHash, session_hash)
+                    .value(session::Column::AuthTime, auth_time)
+                    .value(session::Column::LastSeenAt, auth_time)
+                    .value(session::Column::ExpiresAt, expires_at)
                     .and_where(Expr::col(session::Column::Id).eq(id))
                     .and_where(Expr::col(session::Column::EndedAt).is_null())
                     .take();
@@ -144,7 +143,7 @@ impl Store {
 
 /// A user whose row stays as it is until the act is over: without the lock PostgreSQL would let a new password or a
 /// disabled account pass between this look and the session that rests on it.
-fn held(id: Uuid) -> Select<user::Entity> {
+pub(super) fn held(id: Uuid) -> Select<user::Entity> {
     user::Entity::find().filter(user::Column::Id.eq(id)).lock(LockType::Share)
 }
 

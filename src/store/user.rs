@@ -145,15 +145,36 @@ impl Store {
     ) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                let update = Query::update()
-                    .table(user::Entity)
-                    .value(user::Column::PasswordHash, password_hash)
-                    .value(user::Column::PasswordChangedAt, now.micros())
-                    .and_where(Expr::col(user::Column::Id).eq(id))
-                    .take();
-                act.run(&update).await?;
-                end_everything(&mut act, id, "password_changed", now).await?;
+                replace_password(&mut act, id, password_hash, now).await?;
                 act.insert(event).await
+            })
+        })
+        .await
+    }
+
+    /// Sets the password that its owner chose, ends every session and grant, and starts `session`. `false`, with nothing
+    /// changed, where the user was disabled or deleted, or the password changed since it was checked.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn change_password(
+        &self,
+        session: session::Model,
+        checked: Option<String>,
+        fresh: String,
+        event: audit_event::Model,
+    ) -> Result<bool, Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let id = session.user_id;
+                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(id)).lock_exclusive()).await?;
+                if !user.is_some_and(|user| user.disabled_at.is_none() && user.password_hash == checked) {
+                    return Ok(false);
+                }
+                replace_password(&mut act, id, fresh, Timestamp::from_micros(session.created_at)).await?;
+                act.insert(session).await?;
+                act.insert(event).await?;
+                Ok(true)
             })
         })
         .await
@@ -302,6 +323,18 @@ pub(super) async fn insert_user(
 }
 
 /// Ends every session and every grant of a user, whose row the caller has changed and so locked.
+/// A new password, with which all that rested on the old one ends.
+async fn replace_password(act: &mut Act<'_>, id: Uuid, hash: String, now: Timestamp) -> Result<(), Fault> {
+    let update = Query::update()
+        .table(user::Entity)
+        .value(user::Column::PasswordHash, hash)
+        .value(user::Column::PasswordChangedAt, now.micros())
+        .and_where(Expr::col(user::Column::Id).eq(id))
+        .take();
+    act.run(&update).await?;
+    end_everything(act, id, "password_changed", now).await
+}
+
 async fn end_everything(act: &mut Act<'_>, user: Uuid, why: &'static str, now: Timestamp) -> Result<(), Fault> {
     let sessions = Query::update()
         .table(session::Entity)

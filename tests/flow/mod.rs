@@ -1,5 +1,6 @@
 //! Whole stories, from the browser's first request to the last token.
 
+mod change_password;
 mod code_flow;
 mod outage;
 mod races;

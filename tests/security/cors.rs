@@ -1,5 +1,6 @@
 //! CORS by class of endpoint (requirement WB-3, protocol decision 31): which scripts may read which answers.
 
+use keyward::settings::Environment;
 use reqwest::Method;
 
 use crate::support::server::{Answer, SECRET};
@@ -173,4 +174,19 @@ async fn origins_of_the_settings_may_read_every_client_answer() {
         assert_eq!(allowed(&Answer::of(request).await), expected);
     }
     server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn origins_for_development_count_in_development_alone() {
+    const DEV: &str = "http://localhost:5173";
+    for (environment, expected) in [(Environment::Production, None), (Environment::Development, Some(DEV))] {
+        let server = TestServer::with(crate::support::TestDatabase::sqlite(), |settings| {
+            settings.environment = environment;
+            settings.cors.development_origins = vec![DEV.into()];
+        })
+        .await;
+        let request = server.http.post(server.endpoint("/token")).header("origin", DEV).form(&[("grant_type", "x")]);
+        assert_eq!(allowed(&Answer::of(request).await), expected);
+        server.stop().await;
+    }
 }

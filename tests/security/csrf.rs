@@ -145,6 +145,19 @@ on_each_database! {
         assert!(!visitor.is_signed_in().await);
     }
 
+    async fn change_password(server) {
+        server.add_user("ada").await;
+        let mut visitor = Visitor::new(server);
+        visitor.sign_in("ada").await;
+        let page = visitor.get("/account/password").await;
+        let fresh = "quite another sentence";
+        let filled = [("current", PASSWORD), ("password", fresh), ("password_again", fresh)];
+        forgeries(server, &visitor, &Ready::of(&page, &filled)).await;
+        assert_eq!(server.app.store.audit_events("password_set", 10).await.unwrap().len(), 0);
+        assert!(visitor.is_signed_in().await);
+        assert_eq!(visitor.submit(&page, &filled).await.status, 303);
+    }
+
     async fn disconnect(server) {
         server.add_user("ada").await;
         server.add_client(third_party()).await;

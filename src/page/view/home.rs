@@ -51,4 +51,6 @@ pub struct ConnectedApp<'a> {
 pub enum HomeNotice {
     /// An app has lost its access.
     AppDisconnected,
+    /// The password is new.
+    PasswordChanged,
 }

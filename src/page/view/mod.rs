@@ -4,6 +4,7 @@
 //! inline style or handler, and only [`FormPostPage`] has a script, whose hash the Content Security Policy allows. This
 //! room leaves out headers, cookies and what the forms' answers mean.
 
+mod change_password;
 mod consent;
 mod end_session;
 mod error;
@@ -18,6 +19,7 @@ pub(crate) mod samples;
 #[cfg(test)]
 mod tests;
 
+pub use change_password::ChangePasswordPage;
 pub use consent::{ConsentPage, ConsentScope};
 pub use end_session::{EndSessionPage, SignedOutPage};
 pub use error::{ErrorKind, ErrorPage};

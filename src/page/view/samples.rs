@@ -59,6 +59,9 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
             .render()
             .unwrap()
     };
+    let change_password = |problems: Vec<String>| {
+        ChangePasswordPage { frame: frame(Some(login)), csrf: secret, username: login, problems }.render().unwrap()
+    };
     let home = |apps: Vec<ConnectedApp<'_>>, notice| {
         HomePage {
             frame: frame(Some(login)),
@@ -125,6 +128,10 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
                 Some(HomeNotice::AppDisconnected),
             ),
         ),
+        ("home-password", home(Vec::new(), Some(HomeNotice::PasswordChanged))),
+        ("change-password", change_password(Vec::new())),
+        ("change-password-stale", change_password(vec![texts.get("form-stale")])),
+        ("change-password-problems", change_password(vec![texts.get("current-password-wrong")])),
         ("home-empty", home(Vec::new(), None)),
         ("end-session", end_session(Some(client), Some(login))),
         ("end-session-bare", end_session(None, None)),

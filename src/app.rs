@@ -21,7 +21,7 @@ use crate::fault::Fault;
 use crate::locale::Locales;
 use crate::random::Random;
 use crate::secret::{self, Secrets};
-use crate::settings::{DatabaseBackend, Settings};
+use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
 use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
@@ -40,8 +40,8 @@ pub const BUILT_IN_SCOPES: [&str; 9] =
 /// A running server.
 #[derive(Debug)]
 pub struct App {
-    /// What the operator set.
-    pub settings: Settings,
+    /// What the operator set, as it is now.
+    pub settings: LiveSettings,
     /// The database.
     pub store: Arc<Store>,
     /// Time.
@@ -162,7 +162,7 @@ impl App {
             provider_metadata: ArcSwap::default(),
             provider_metadata_etag: ArcSwap::default(),
             seen_version: AtomicI64::new(-1),
-            settings,
+            settings: settings.into(),
         };
         app.add_missing_keys().await?;
         app.add_built_in_scopes().await?;
@@ -174,6 +174,15 @@ impl App {
     pub fn start_background(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).follow_changes());
         tokio::spawn(Arc::clone(self).clean_up());
+    }
+
+    /// Takes over the settings that can change while the server runs. The names of those that differ and wait for the
+    /// next start are the answer.
+    ///
+    /// # Errors
+    /// Where they contradict those that stay: then nothing changes.
+    pub fn take_settings(&self, fresh: Settings) -> Result<Vec<&'static str>, SettingsError> {
+        self.settings.replace(fresh)
     }
 
     /// Reads anew what is kept in memory, if anybody changed it.
@@ -233,8 +242,8 @@ impl App {
     }
 
     async fn clean_up(self: Arc<Self>) {
-        let interval = self.settings.cleanup.interval.as_secs();
         loop {
+            let interval = self.settings.cleanup.interval.as_secs();
             self.clock.sleep_until(self.clock.now().plus_seconds(interval)).await;
             loop {
                 match self.store.remove_expired(self.settings.cleanup.batch.into(), self.clock.now()).await {

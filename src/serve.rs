@@ -20,7 +20,7 @@ use crate::settings::{Settings, SettingsError};
 use crate::telemetry;
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP it asks `read_anew` for the settings and takes over what can change while it
-/// runs: the level of the log and the TLS certificate. All else waits for the next start.
+/// runs, and the TLS certificate; the rest waits for the next start.
 ///
 /// # Errors
 /// A message for the operator.
@@ -42,7 +42,7 @@ pub async fn run(
     }
     tracing::info!(address = %listen, issuer = app.settings.issuer(), "keyward is ready");
     let certificate = certificate(&app.settings).await?;
-    tokio::spawn(reload_on_signal(read_anew, certificate.clone()));
+    tokio::spawn(reload_on_signal(Arc::clone(&app), read_anew, certificate.clone()));
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
     let served = match app.settings.server.http_redirect_listen {
@@ -137,6 +137,7 @@ pub fn install_provider() {
 }
 
 async fn reload_on_signal(
+    app: Arc<App>,
     read_anew: impl Fn() -> Result<Settings, SettingsError> + Send + 'static,
     certificate: Option<RustlsConfig>,
 ) {
@@ -154,17 +155,28 @@ async fn reload_on_signal(
                 continue;
             }
         };
-        if !telemetry::set_level(&settings.log.level) {
+        match app.take_settings(settings) {
+            Ok(waiting) if waiting.is_empty() => {}
+            Ok(waiting) => tracing::warn!(settings = waiting.join(", "), "these settings wait for the next start"),
+            Err(error) => {
+                tracing::error!(%error, "the settings were not taken over: those that the server runs with stay");
+                continue;
+            }
+        }
+        for warning in app.settings.warnings() {
+            tracing::warn!("{warning}");
+        }
+        if !telemetry::set_level(&app.settings.log.level) {
             tracing::error!("the level of the log could not be changed");
         }
-        let files = (&settings.server.tls_certificate_file, &settings.server.tls_key_file);
+        let files = (&app.settings.server.tls_certificate_file, &app.settings.server.tls_key_file);
         if let (Some(running), (Some(chain), Some(key))) = (&certificate, files)
             && let Err(error) = running.reload_from_pem_file(chain, key).await
         {
             tracing::error!(%error, "the certificate was not read anew: the one in use stays");
             continue;
         }
-        tracing::info!("log.level and the TLS certificate were read anew; other settings wait for the next start");
+        tracing::info!("the settings and the TLS certificate were read anew");
     }
 }
 

@@ -46,7 +46,9 @@ pub fn reference() -> String {
          other keep the server from starting; all problems are reported at once, each with its line.\n\n\
          In variables and flags the items of a list are separated by commas. An empty text unsets an optional setting. \
          A secret is never taken from a flag; a variable with `_FILE` at its end names a file to read it from. When \
-         `environment` is `development`, variables are also read from a file `.env` in the working folder.\n",
+         `environment` is `development`, variables are also read from a file `.env` in the working folder.\n\n\
+         SIGHUP has a running server read its settings anew. Those marked with \"needs a new start\" stay as they were; the \
+         log names each that differs.\n",
     );
     for section in table::sections() {
         let title = if section.is_empty() { "General".to_owned() } else { format!("`[{section}]`") };
@@ -62,8 +64,9 @@ pub fn reference() -> String {
 fn entry(out: &mut String, setting: &Setting) {
     let variables: Vec<_> = variables(setting).iter().map(|name| format!("`{name}`")).collect();
     let secret = if setting.secret { " · secret" } else { "" };
+    let fixed = if setting.keep.is_some() { " · needs a new start" } else { "" };
     out.push_str(&format!(
-        "\n### `{}`\n\n{}\n\nDefault `{}` · {} · {}{secret}\n",
+        "\n### `{}`\n\n{}\n\nDefault `{}` · {} · {}{secret}{fixed}\n",
         setting.path,
         setting.doc,
         setting.default,

@@ -77,6 +77,19 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// What contradicts what.
+    pub(super) fn check_together(&mut self) -> Result<(), SettingsError> {
+        let mut loading = Loading { settings: std::mem::take(self), problems: Vec::new() };
+        loading.check_together();
+        *self = loading.settings;
+        if loading.problems.is_empty() { Ok(()) } else { Err(SettingsError { problems: loading.problems }) }
+    }
+}
+
 /// Settings on their way, and what was wrong so far.
 struct Loading {
     settings: Settings,

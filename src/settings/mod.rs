@@ -2,13 +2,14 @@
 //! environment, the environment over the file, the file over the defaults.
 //!
 //! `table.rs` lists every setting once, and `setting.rs` says what a setting is; from it come the known names, the commented example and the reference page.
-//! This file holds the settings as the server uses them, `load.rs` fills them, `source.rs` fetches the texts to load
+//! This file holds the settings as the server uses them, `load.rs` fills them, `live.rs` replaces them while the server runs, `source.rs` fetches the texts to load
 //! from the machine, `value.rs` reads single values, and `problem.rs` says what is wrong and where.
 //!
 //! Leaves out: what lives in the database (clients, users, roles), the master key's file itself (`keys`), and when a
 //! running server loads its settings anew.
 
 mod document;
+mod live;
 mod load;
 mod network;
 mod problem;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret, SecretString};
 
 pub use document::{example, reference};
+pub use live::LiveSettings;
 pub use network::Network;
 pub use problem::{Place, Problem, SettingsError};
 pub use public_url::PublicUrl;
@@ -359,6 +361,14 @@ impl Settings {
     #[must_use]
     pub fn place_of(&self, path: &str) -> &Place {
         self.places.get(path).unwrap_or(&Place::Default)
+    }
+
+    /// Takes over from the running settings where this setting got its value.
+    fn keep_place(&mut self, path: &'static str, running: &Self) {
+        match running.places.get(path) {
+            Some(place) => self.places.insert(path, place.clone()),
+            None => self.places.remove(path),
+        };
     }
 
     /// One sentence for each choice that is weaker than the default, with its place; empty when all is well.

@@ -22,6 +22,9 @@ pub struct Setting {
     pub secret: bool,
     /// When its value is weaker than it should be.
     pub weak: Option<Weak>,
+    /// For a setting that can't change while the server runs: puts the running server's value into fresh settings, and
+    /// says whether they had another.
+    pub keep: Option<fn(&mut Settings, &Settings) -> bool>,
 }
 
 /// A choice that works but that an operator should know to be weak.
@@ -124,11 +127,16 @@ impl Setting {
     }
 
     pub(super) const fn new(path: &'static str, default: &'static str, kind: Kind, doc: &'static str) -> Self {
-        Self { path, default, kind, doc, secret: false, weak: None }
+        Self { path, default, kind, doc, secret: false, weak: None, keep: None }
     }
 
     pub(super) const fn secret(self) -> Self {
         Self { secret: true, ..self }
+    }
+
+    /// Marks a setting that waits for the next start.
+    pub(super) const fn fixed(self, keep: fn(&mut Settings, &Settings) -> bool) -> Self {
+        Self { keep: Some(keep), ..self }
     }
 
     pub(super) const fn weak(self, when: fn(&Settings) -> bool, says: &'static str) -> Self {

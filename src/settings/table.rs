@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::live::keep;
 use super::setting::{ItemProblem, Kind, Setting};
 use super::value;
 use super::{Environment, LogFormat, Seconds, Settings, Synchronous};
@@ -82,7 +83,8 @@ pub static TABLE: &[Setting] = &[
         },
         "The URL under which browsers and clients reach the server. It is the issuer, byte for byte: clients compare it, \
          so choose it once. https, without a trailing slash; a path is possible. http is for localhost only.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.public_url, &running.public_url)),
     Setting::new(
         "environment",
         r#""production""#,
@@ -94,6 +96,7 @@ pub static TABLE: &[Setting] = &[
         },
         "Whether real users depend on this server. Only in development is a file `.env` in the working folder read.",
     )
+    .fixed(|fresh, running| keep(&mut fresh.environment, &running.environment))
     .weak(|s| s.environment == Environment::Development, "settings for a developer's machine; not for real users"),
     Setting::new(
         "data_dir",
@@ -106,7 +109,8 @@ pub static TABLE: &[Setting] = &[
             },
         },
         "Folder for what the server keeps on disk. A relative path counts from the folder the server is started in.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.data_dir, &running.data_dir)),
     Setting::new(
         "server.listen",
         r#""127.0.0.1:4000""#,
@@ -119,6 +123,7 @@ pub static TABLE: &[Setting] = &[
         },
         "Address and port to listen on. \"0.0.0.0:4000\" or \"[::]:4000\" listens on all interfaces.",
     )
+    .fixed(|fresh, running| keep(&mut fresh.server.listen, &running.server.listen))
     .weak(
         |s| !s.server.listen.ip().is_loopback() && !s.serves_tls() && s.server.trusted_proxies.is_empty(),
         "listens beyond this machine without TLS; set server.tls_certificate_file and server.tls_key_file, or name the \
@@ -136,7 +141,11 @@ pub static TABLE: &[Setting] = &[
         },
         "PEM file with the certificate and its chain. With server.tls_key_file the server speaks TLS itself; without \
          both, a proxy in front of it does. Example: \"/etc/keyward/tls.pem\".",
-    ),
+    )
+    // A server that speaks TLS takes another certificate at once; whether it speaks TLS is decided at the start.
+    .fixed(|fresh, running| {
+        fresh.server.tls_certificate_file.is_some() != running.server.tls_certificate_file.is_some() && keep(&mut fresh.server.tls_certificate_file, &running.server.tls_certificate_file)
+    }),
     Setting::new(
         "server.tls_key_file",
         r#""""#,
@@ -148,7 +157,11 @@ pub static TABLE: &[Setting] = &[
             },
         },
         "PEM file with the private key of the certificate. Example: \"/etc/keyward/tls.key\".",
-    ),
+    )
+    // A server that speaks TLS takes another certificate at once; whether it speaks TLS is decided at the start.
+    .fixed(|fresh, running| {
+        fresh.server.tls_key_file.is_some() != running.server.tls_key_file.is_some() && keep(&mut fresh.server.tls_key_file, &running.server.tls_key_file)
+    }),
     Setting::new(
         "server.http_redirect_listen",
         r#""""#,
@@ -161,7 +174,8 @@ pub static TABLE: &[Setting] = &[
         },
         "Address and port of a second listener that speaks plain HTTP and only redirects to public_url. Example: \
          \"0.0.0.0:80\".",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.http_redirect_listen, &running.server.http_redirect_listen)),
     Setting::new(
         "server.trusted_proxies",
         "[]",
@@ -197,7 +211,8 @@ pub static TABLE: &[Setting] = &[
         "0",
         integer(0, 1024, |s, v| s.server.worker_threads = v as usize),
         "Threads that serve requests; 0 means one for each core.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.worker_threads, &running.server.worker_threads)),
     Setting::new(
         "server.max_body_bytes",
         "65536",
@@ -209,19 +224,22 @@ pub static TABLE: &[Setting] = &[
         "10000",
         integer(1, 1_000_000, |s, v| s.server.max_connections = v as usize),
         "Connections that may be open at once; further ones wait.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.max_connections, &running.server.max_connections)),
     Setting::new(
         "server.request_timeout",
         r#""30s""#,
         duration(SECOND, Seconds::minutes(10), |s, v| s.server.request_timeout = v),
         "Time for a whole request, from its first byte to the answer.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.request_timeout, &running.server.request_timeout)),
     Setting::new(
         "server.shutdown_grace",
         r#""20s""#,
         duration(Seconds(0), Seconds::minutes(10), |s, v| s.server.shutdown_grace = v),
         "Time that running requests get to end when the server stops.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.shutdown_grace, &running.server.shutdown_grace)),
     Setting::new(
         "database.url",
         r#""sqlite:keyward.db""#,
@@ -236,6 +254,11 @@ pub static TABLE: &[Setting] = &[
         "The database: sqlite:PATH, where a relative path counts from data_dir, or \
          postgres://USER:PASSWORD@HOST/DATABASE?sslmode=verify-full.",
     )
+    .fixed(|fresh, running| {
+        let differs = fresh.database.url.expose_secret() != running.database.url.expose_secret();
+        fresh.database.url = running.database.url.clone();
+        differs
+    })
     .secret()
     .weak(
         |s| value::database_travels_in_clear(s.database.url.expose_secret()),
@@ -246,13 +269,15 @@ pub static TABLE: &[Setting] = &[
         "10",
         integer(1, 1000, |s, v| s.database.max_connections = v),
         "Connections to the database that may be open at once.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.database.max_connections, &running.database.max_connections)),
     Setting::new(
         "database.migrate_at_start",
         "true",
         Kind::Flag(|s, v| s.database.migrate_at_start = v),
         "Whether the server brings an older schema up to date when it starts. When false, it refuses to start on one.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.database.migrate_at_start, &running.database.migrate_at_start)),
     Setting::new(
         "database.synchronous",
         r#""full""#,
@@ -265,6 +290,7 @@ pub static TABLE: &[Setting] = &[
         "How SQLite makes a commit durable. \"full\": it is on disk before it is answered. \"normal\": faster, but a loss \
          of power may undo the last commits. PostgreSQL has its own setting.",
     )
+    .fixed(|fresh, running| keep(&mut fresh.database.synchronous, &running.database.synchronous))
     .weak(
         |s| s.database.synchronous == Synchronous::Normal,
         "a loss of power may undo the last commits, so that a spent code or refresh token could be used again",
@@ -274,7 +300,8 @@ pub static TABLE: &[Setting] = &[
         r#""5s""#,
         duration(SECOND, MINUTE, |s, v| s.database.busy_timeout = v),
         "How long a statement waits for a lock that another connection holds.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.database.busy_timeout, &running.database.busy_timeout)),
     Setting::new(
         "keys.master_key_file",
         r#""master.key""#,
@@ -287,7 +314,8 @@ pub static TABLE: &[Setting] = &[
         },
         "File with the master key that seals the signing keys in the database. A relative path counts from data_dir. \
          Keep a copy in a safe place: without it the signing keys are lost.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.keys.master_key_file, &running.keys.master_key_file)),
     Setting::new(
         "keys.master_key",
         r#""""#,
@@ -304,6 +332,12 @@ pub static TABLE: &[Setting] = &[
         "The master key itself, in place of keys.master_key_file. Better in the environment than in a file that is \
          passed around.",
     )
+    .fixed(|fresh, running| {
+        let text = |settings: &Settings| settings.keys.master_key.as_ref().map(|key| key.expose_secret().to_owned());
+        let differs = text(fresh) != text(running);
+        fresh.keys.master_key = running.keys.master_key.clone();
+        differs
+    })
     .secret(),
     Setting::new(
         "keys.algorithms",
@@ -332,6 +366,7 @@ pub static TABLE: &[Setting] = &[
         "The algorithms to keep a signing key for: ES256, RS256, EdDSA, PS256. Clients may register any of them for \
          their ID tokens.",
     )
+    .fixed(|fresh, running| keep(&mut fresh.keys.algorithms, &running.keys.algorithms))
     .weak(
         |s| !s.keys.algorithms.iter().any(|name| name == "RS256"),
         "OpenID Connect Discovery §3 requires RS256, and many client libraries accept nothing else unasked",
@@ -381,7 +416,8 @@ pub static TABLE: &[Setting] = &[
         r#""ES256""#,
         Kind::Choice { among: SIGNING_ALGORITHMS, put: |s, v| s.tokens.access_token_algorithm = v.to_owned() },
         "Algorithm of access tokens, unless their resource says otherwise. One of keys.algorithms.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.tokens.access_token_algorithm, &running.tokens.access_token_algorithm)),
     Setting::new(
         "tokens.clock_leeway",
         r#""60s""#,
@@ -414,6 +450,7 @@ pub static TABLE: &[Setting] = &[
         integer(8, 4_194_304, |s, v| s.passwords.argon2_memory_kib = v),
         "Memory of one Argon2id hash, in KiB. A password is hashed anew at the next login after a change.",
     )
+    .fixed(|fresh, running| keep(&mut fresh.passwords.argon2_memory_kib, &running.passwords.argon2_memory_kib))
     .weak(
         |s| !s.hashing_is_strong(),
         "with passwords.argon2_iterations this is less than OWASP advises (19456 KiB with 2 iterations, or as much)",
@@ -423,25 +460,29 @@ pub static TABLE: &[Setting] = &[
         "2",
         integer(1, 100, |s, v| s.passwords.argon2_iterations = v),
         "Passes of one Argon2id hash over its memory.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.passwords.argon2_iterations, &running.passwords.argon2_iterations)),
     Setting::new(
         "passwords.argon2_parallelism",
         "1",
         integer(1, 64, |s, v| s.passwords.argon2_parallelism = v),
         "Lanes of one Argon2id hash.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.passwords.argon2_parallelism, &running.passwords.argon2_parallelism)),
     Setting::new(
         "passwords.hashing_threads",
         "0",
         integer(0, 1024, |s, v| s.passwords.hashing_threads = v as usize),
         "Threads that hash passwords, so that a flood of logins starves nothing else; 0 means one for each core.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.passwords.hashing_threads, &running.passwords.hashing_threads)),
     Setting::new(
         "passwords.hashing_queue",
         "64",
         integer(1, 100_000, |s, v| s.passwords.hashing_queue = v as usize),
         "Hashes that may wait for a thread; further logins are answered 503 until there is room.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.passwords.hashing_queue, &running.passwords.hashing_queue)),
     Setting::new(
         "passwords.min_length",
         "8",
@@ -506,7 +547,8 @@ pub static TABLE: &[Setting] = &[
         integer(1, 1_000_000, |s, v| s.audit.queue = v as usize),
         "Refusals and failures that may wait for the writer of the audit trail; a full queue slows the caller. A \
          crash may lose those that wait.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.audit.queue, &running.audit.queue)),
     Setting::new(
         "log.format",
         r#""auto""#,
@@ -521,7 +563,8 @@ pub static TABLE: &[Setting] = &[
             },
         },
         "Shape of a line of the log. \"auto\" is text on a terminal and JSON elsewhere.",
-    ),
+    )
+    .fixed(|fresh, running| keep(&mut fresh.log.format, &running.log.format)),
     Setting::new(
         "log.level",
         r#""info""#,

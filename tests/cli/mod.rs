@@ -159,6 +159,41 @@ async fn a_hangup_signal_brings_a_new_certificate() {
     assert!(trusts_new.get(&address).send().await.is_ok());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_signal_brings_new_settings_and_keeps_those_of_the_start() {
+    let (database, http) = (TestDatabase::sqlite(), http_client());
+    let file = database.folder().join("keyward.toml");
+    std::fs::write(&file, "[tokens]\naccess_token_lifetime = \"10m\"\n").unwrap();
+    let mut binary = Binary::new(&database);
+    binary.read_settings(&file);
+    binary.start(&http).await;
+    binary.run(&["--json", "scopes", "add", "read", "--title", "Read", "--description", "Read things"], "");
+    let arguments = ["--json", "clients", "add", "--name", "Batch", "--id", "batch", "--grant", "client_credentials"];
+    let added = binary.run(
+        &[&arguments[..], &["--scope", "read", "--default-scope", "read", "--id-token-alg", "ES256"]].concat(),
+        "",
+    );
+    let secret = added["client_secret"].as_str().unwrap();
+    let lifetime = async || token(&http, &binary, "batch", secret).await.json()["expires_in"].as_u64();
+    becomes("the new client", async || lifetime().await == Some(600)).await;
+
+    // What can change does; another database waits for the next start.
+    let fresh = "[tokens]\naccess_token_lifetime = \"5m\"\n[passwords]\nhashing_queue = 7\n";
+    std::fs::write(&file, fresh).unwrap();
+    binary.signal("HUP");
+    becomes("the new lifetime", async || lifetime().await == Some(300)).await;
+
+    // Settings that are wrong, alone or together, leave all as it is.
+    for wrong in
+        ["[tokens]\naccess_token_lifetim = \"1m\"\n", "[sessions]\nidle_timeout = \"2d\"\nabsolute_timeout = \"1d\"\n"]
+    {
+        std::fs::write(&file, wrong).unwrap();
+        binary.signal("HUP");
+        pause(Duration::from_millis(300)).await;
+        assert_eq!(lifetime().await, Some(300), "{wrong}");
+    }
+}
+
 #[test]
 fn the_reference_and_the_example_in_the_documents_are_true() {
     for (file, made) in [

@@ -75,6 +75,11 @@ impl Binary {
         self.settings.push(("KEYWARD_SERVER_TLS_KEY_FILE", key.display().to_string()));
     }
 
+    /// Has it read this settings file from the next start on.
+    pub fn read_settings(&mut self, file: &Path) {
+        self.settings.push(("KEYWARD_CONFIG", file.display().to_string()));
+    }
+
     /// Sends a signal to the running server, by its process id.
     pub fn signal(&self, name: &str) {
         let id = self.running.as_ref().expect("it runs").id().to_string();

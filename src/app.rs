@@ -19,6 +19,7 @@ use crate::clock::Clock;
 use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
 use crate::locale::Locales;
+use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::secret::{self, Secrets};
 use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
@@ -68,6 +69,8 @@ pub struct App {
     pub passwords: PasswordPool,
     /// Takes events that have no transaction.
     audit: AuditQueue,
+    /// What is counted.
+    pub metrics: Metrics,
     /// The texts of pages.
     pub locales: Locales,
     /// The discovery document.
@@ -84,6 +87,7 @@ pub struct App {
 pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
     let options = StoreOptions {
         max_connections: settings.database.max_connections,
+        max_waiting: settings.database.max_waiting,
         busy_timeout: settings.database.busy_timeout.as_secs(),
         synchronous: settings.database.synchronous,
     };
@@ -158,6 +162,7 @@ impl App {
             verified: Cache::new(CACHED_TOKENS),
             passwords,
             audit,
+            metrics: Metrics::new(),
             locales: Locales::load(),
             provider_metadata: ArcSwap::default(),
             provider_metadata_etag: ArcSwap::default(),

@@ -16,6 +16,7 @@ pub mod fault;
 pub mod http;
 pub mod issuer;
 pub mod locale;
+pub mod metrics;
 pub mod page;
 pub mod random;
 pub mod router;

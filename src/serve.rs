@@ -33,7 +33,7 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let listen = settings.server.listen;
-    let listener = TcpListener::bind(listen).map_err(|error| Fault::broken(format_args!("{listen}: {error}")))?;
+    let listener = bind(listen)?;
     let app = App::start(settings, Clock::system()).await?;
     app.start_background();
     if !app.store.has_users().await? {
@@ -45,14 +45,20 @@ pub async fn run(
     tokio::spawn(reload_on_signal(Arc::clone(&app), read_anew, certificate.clone()));
     let handle = Handle::new();
     tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
-    let served = match app.settings.server.http_redirect_listen {
-        None => listen_on(Arc::clone(&app), listener, handle, certificate).await,
-        Some(plain) => {
-            let plain = TcpListener::bind(plain).map_err(|error| Fault::broken(format_args!("{plain}: {error}")))?;
-            let redirecting = redirect_to_https(Arc::clone(&app), plain, handle.clone());
-            tokio::try_join!(listen_on(Arc::clone(&app), listener, handle, certificate), redirecting).map(|_| ())
+    let main = listen_on(Arc::clone(&app), listener, handle.clone(), certificate);
+    let redirecting = async {
+        match app.settings.server.http_redirect_listen {
+            Some(address) => redirect_to_https(Arc::clone(&app), bind(address)?, handle.clone()).await,
+            None => Ok(()),
         }
     };
+    let counting = async {
+        match app.settings.metrics.listen {
+            Some(address) => tell_metrics(Arc::clone(&app), bind(address)?, handle.clone()).await,
+            None => Ok(()),
+        }
+    };
+    let served = tokio::try_join!(main, redirecting, counting).map(|_| ());
     app.flush_audit().await;
     served
 }
@@ -116,6 +122,24 @@ async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<
     let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
     bound(server.http_builder(), timeout);
     server.map(|acceptor| Limited::new(acceptor, most)).serve(service.into_make_service()).await.map_err(Fault::broken)
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
+    TcpListener::bind(address).map_err(|error| Fault::broken(format_args!("{address}: {error}")))
+}
+
+/// Answers GET `/metrics` on an address of its own.
+async fn tell_metrics(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
+    listener.set_nonblocking(true).map_err(Fault::broken)?;
+    let timeout = app.settings.server.request_timeout.as_duration();
+    let text = move || {
+        let headers = [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
+        std::future::ready((headers, app.metrics.text()))
+    };
+    let service = Router::new().route("/metrics", axum::routing::get(text));
+    let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
+    bound(server.http_builder(), timeout);
+    server.serve(service.into_make_service()).await.map_err(Fault::broken)
 }
 
 /// Bounds what one connection may take: the size of its headers and the time in which they must come.

@@ -26,6 +26,7 @@ use crate::assets;
 use crate::audit::AuditEvent;
 use crate::fault::Fault;
 use crate::http::page::{self, PageFailure, PageWay};
+use crate::http::refused::{Door, Refused};
 use crate::http::{Incoming, session_cookie};
 use crate::page::view::{ErrorKind, FormPostPage, LoginNotice};
 use crate::page::{consent, login, select_account};
@@ -286,8 +287,10 @@ impl<'a> Case<'a> {
     /// # Errors
     /// Where the page can't be made.
     pub fn refuse(&self, incoming: &Incoming, refusal: Refusal) -> Result<Response, PageFailure> {
-        tracing::debug!(client.id = %self.client.client_id, error = refusal.code.as_str(), "authorization refused");
-        self.send(incoming, &[("error", refusal.code.as_str()), ("error_description", refusal.description)])
+        let answer = [("error", refusal.code.as_str()), ("error_description", refusal.description)];
+        let mut response = self.send(incoming, &answer)?;
+        Refused::note(&mut response, Door::Redirect, &refusal, incoming);
+        Ok(response)
     }
 
     /// Sends an answer to the client, with `state` and `iss` (RFC 9207).

@@ -9,6 +9,7 @@ use http::header::{self, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
 use super::RequestId;
+use super::refused::{Refused, Shed};
 use crate::app::App;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -28,6 +29,14 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
         Some(host) => misdirected(&app, host),
         None => next.run(request).await,
     };
+    let noted = response.extensions();
+    if let Some(refused) = noted.get::<Refused>() {
+        app.metrics.refused(refused);
+        refused.log(&id);
+    }
+    if noted.get::<Shed>().is_some() {
+        app.metrics.shed();
+    }
     let headers = response.headers_mut();
     headers.reserve(12);
     if let Ok(id) = HeaderValue::from_str(&id) {

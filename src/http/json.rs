@@ -7,6 +7,7 @@ use http::{HeaderMap, StatusCode};
 use keyward_protocol::{ErrorCode, Refusal};
 use serde::Serialize;
 
+use super::refused::{Door, Refused, Shed};
 use super::{Incoming, log_fault};
 use crate::fault::Fault;
 
@@ -61,6 +62,7 @@ pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Respon
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
+            Refused::note(&mut response, Door::Document, &refusal, incoming);
             response
         }
         Err(Failure::Fault(fault)) => {
@@ -82,6 +84,9 @@ pub fn fault_response(fault: &Fault) -> Response {
                 Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
             let mut response = (StatusCode::SERVICE_UNAVAILABLE, error_body(&refusal)).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            if matches!(fault, Fault::Overloaded(_)) {
+                response.extensions_mut().insert(Shed);
+            }
             response
         }
         Fault::Broken(_) => {

@@ -7,6 +7,7 @@ pub mod csrf;
 pub mod headers;
 pub mod json;
 pub mod page;
+pub mod refused;
 pub mod session_cookie;
 
 use std::net::{IpAddr, SocketAddr};
@@ -21,6 +22,7 @@ use http_body_util::{BodyExt, Limited};
 use keyward_protocol::parameters::Parameters;
 use keyward_protocol::{ErrorCode, Refusal};
 
+use self::refused::Refused;
 use crate::app::App;
 use crate::audit::AuditOrigin;
 use crate::fault::Fault;
@@ -135,14 +137,17 @@ impl FromRequest<Arc<App>> for Incoming {
             let reading = Limited::new(body, app.settings.server.max_body_bytes).collect();
             // A slow sender holds a connection no longer than a request may take.
             match tokio::time::timeout(app.settings.server.request_timeout.as_duration(), reading).await {
-                Err(_) => return Err(StatusCode::REQUEST_TIMEOUT.into_response()),
+                Err(_) => {
+                    let refusal = Refusal::new(ErrorCode::InvalidRequest, "The body came too slowly.");
+                    return Err(unread(StatusCode::REQUEST_TIMEOUT, &refusal, parts.uri.path()));
+                }
                 Ok(Ok(collected)) => collected.to_bytes(),
                 Ok(Err(error)) => {
                     let too_long = error.is::<http_body_util::LengthLimitError>();
                     let status = if too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
                     let why = if too_long { "The body is too long." } else { "The body could not be read." };
                     let refusal = Refusal::new(ErrorCode::InvalidRequest, why);
-                    return Err((status, json::error_body(&refusal)).into_response());
+                    return Err(unread(status, &refusal, parts.uri.path()));
                 }
             }
         };
@@ -156,6 +161,13 @@ impl FromRequest<Arc<App>> for Incoming {
             client: OnceLock::new(),
         })
     }
+}
+
+/// The answer to a request whose body could not be read.
+fn unread(status: StatusCode, refusal: &Refusal, path: &str) -> Response {
+    let mut response = (status, json::error_body(refusal)).into_response();
+    Refused::note_unread(&mut response, refusal, path);
+    response
 }
 
 /// The address of the one who asks: the last one in `X-Forwarded-For` that isn't a trusted proxy, where the peer is one

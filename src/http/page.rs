@@ -7,6 +7,7 @@ use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use keyward_protocol::Refusal;
 
+use super::refused::{Door, Refused, Shed};
 use super::{Incoming, log_fault};
 use crate::app::App;
 use crate::fault::Fault;
@@ -169,7 +170,7 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
         | ErrorKind::Cookies => StatusCode::BAD_REQUEST,
     };
     let mut page = ErrorPage::of(kind, frame(app, incoming, &[], None));
-    page.code = refusal.map(|refusal| refusal.code.as_str());
+    page.code = refusal.as_ref().map(|refusal| refusal.code.as_str());
     let mut response = match show(&page, status, way_of(app, incoming)) {
         Ok(response) => response,
         Err(fault) => {
@@ -179,6 +180,12 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
     };
     if status == StatusCode::SERVICE_UNAVAILABLE {
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+    }
+    if kind == ErrorKind::Busy {
+        response.extensions_mut().insert(Shed);
+    }
+    if let Some(refusal) = &refusal {
+        Refused::note(&mut response, Door::Page, refusal, incoming);
     }
     response
 }

@@ -64,6 +64,8 @@ pub struct Settings {
     pub cors: CorsSettings,
     /// The audit trail.
     pub audit: AuditSettings,
+    /// What the server counts.
+    pub metrics: MetricsSettings,
     /// The log.
     pub log: LogSettings,
     /// Removal of what has expired.
@@ -115,6 +117,8 @@ pub struct DatabaseSettings {
     pub url: SecretString,
     /// Connections of the pool.
     pub max_connections: u32,
+    /// Acts that may be at the database at once under standing overload.
+    pub max_waiting: usize,
     /// Whether `serve` brings an older schema up to date.
     pub migrate_at_start: bool,
     /// How SQLite makes a commit durable.
@@ -217,6 +221,13 @@ pub struct CorsSettings {
 pub struct AuditSettings {
     /// Events that may wait for the writer; a full queue slows the caller.
     pub queue: usize,
+}
+
+/// What the server counts.
+#[derive(Clone, Debug)]
+pub struct MetricsSettings {
+    /// Address and port of the listener that tells it.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The log.
@@ -414,6 +425,7 @@ impl Default for Settings {
             database: DatabaseSettings {
                 url: SecretString::from("sqlite:keyward.db"),
                 max_connections: 10,
+                max_waiting: 64,
                 migrate_at_start: true,
                 synchronous: Synchronous::Full,
                 busy_timeout: Seconds(5),
@@ -454,6 +466,7 @@ impl Default for Settings {
                 max_age: Seconds::hours(24),
             },
             audit: AuditSettings { queue: 4096 },
+            metrics: MetricsSettings { listen: None },
             log: LogSettings { format: LogFormat::Auto, level: "info".to_owned() },
             cleanup: CleanupSettings { interval: Seconds(60), batch: 500 },
             places: BTreeMap::new(),

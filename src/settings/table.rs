@@ -272,6 +272,14 @@ pub static TABLE: &[Setting] = &[
     )
     .fixed(|fresh, running| keep(&mut fresh.database.max_connections, &running.database.max_connections)),
     Setting::new(
+        "database.max_waiting",
+        "64",
+        integer(1, 4096, |s, v| s.database.max_waiting = v as usize),
+        "Acts that may be at the database at once while more come than it can serve. Further requests are answered 503 \
+         at once, so that the others keep their pace. A burst of up to 4096 is let in whole.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.database.max_waiting, &running.database.max_waiting)),
+    Setting::new(
         "database.migrate_at_start",
         "true",
         Kind::Flag(|s, v| s.database.migrate_at_start = v),
@@ -549,6 +557,24 @@ pub static TABLE: &[Setting] = &[
          crash may lose those that wait.",
     )
     .fixed(|fresh, running| keep(&mut fresh.audit.queue, &running.audit.queue)),
+    Setting::new(
+        "metrics.listen",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_ADDRESS,
+            put: |s, v| {
+                s.metrics.listen = optional(v, address)?;
+                Ok(())
+            },
+        },
+        "Address and port of a listener that answers GET /metrics in the text format of Prometheus, by plain HTTP and to \
+         anybody who reaches it. Example: \"127.0.0.1:9464\".",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.metrics.listen, &running.metrics.listen))
+    .weak(
+        |s| s.metrics.listen.is_some_and(|address| !address.ip().is_loopback()),
+        "whoever reaches this address reads what the server counts; let a firewall guard it",
+    ),
     Setting::new(
         "log.format",
         r#""auto""#,

@@ -61,7 +61,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn directory(&self) -> Result<Directory, Fault> {
-        self.read(|mut act| {
+        self.read_for_upkeep(|mut act| {
             Box::pin(async move {
                 let mut directory = Directory::default();
                 for row in act.all(role::Entity::find()).await? {
@@ -98,7 +98,7 @@ impl Store {
     /// Where the database fails.
     pub async fn fact(&self, name: &'static str) -> Result<Option<String>, Fault> {
         let select = server_fact::Entity::find().filter(server_fact::Column::Name.eq(name));
-        let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
+        let found = self.read_for_upkeep(move |mut act| Box::pin(async move { act.one(select).await })).await?;
         Ok(found.map(|fact| fact.value))
     }
 

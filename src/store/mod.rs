@@ -4,6 +4,7 @@
 //! locks the rows it decides from; on SQLite one writer thread runs it, many acts to a commit (see `sqlite.rs`).
 
 mod act;
+mod gate;
 mod owner;
 mod postgres;
 mod sqlite;
@@ -50,6 +51,8 @@ pub enum BackendKind {
 pub struct StoreOptions {
     /// Connections for reading on SQLite, for everything on PostgreSQL.
     pub max_connections: u32,
+    /// Acts that may be inside at once under standing overload.
+    pub max_waiting: usize,
     /// How long a write waits for another process, in seconds.
     pub busy_timeout: u64,
     /// SQLite's `synchronous`.
@@ -58,7 +61,7 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { max_connections: 10, busy_timeout: 5, synchronous: Synchronous::Full }
+        Self { max_connections: 10, max_waiting: 64, busy_timeout: 5, synchronous: Synchronous::Full }
     }
 }
 
@@ -66,6 +69,7 @@ impl Default for StoreOptions {
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
+    gate: gate::Gate,
     reads: AtomicU64,
     acts: AtomicU64,
 }
@@ -82,7 +86,7 @@ impl Store {
     /// # Errors
     /// Where the file can't be opened.
     pub fn open_sqlite(path: &Path, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self::on(Backend::Sqlite(sqlite::Database::open(path, options)?)))
+        Ok(Self::on(Backend::Sqlite(sqlite::Database::open(path, options)?), options))
     }
 
     /// Opens a PostgreSQL database by its URL. The first connection is made by the first use.
@@ -90,11 +94,11 @@ impl Store {
     /// # Errors
     /// Where the URL can't be read.
     pub fn open_postgres(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self::on(Backend::Postgres(Box::new(postgres::Database::open(url, options)?))))
+        Ok(Self::on(Backend::Postgres(Box::new(postgres::Database::open(url, options)?)), options))
     }
 
-    const fn on(backend: Backend) -> Self {
-        Self { backend, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
+    const fn on(backend: Backend, options: &StoreOptions) -> Self {
+        Self { backend, gate: gate::Gate::new(options.max_waiting), reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
     }
 
     /// How many reads and how many acts were begun since it was opened.
@@ -150,14 +154,28 @@ impl Store {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         self.acts.fetch_add(1, Ordering::Relaxed);
+        let _inside = self.gate.enter()?;
         match &self.backend {
             Backend::Sqlite(database) => database.act(act).await,
             Backend::Postgres(database) => database.act(act).await,
         }
     }
 
-    /// Reads outside a transaction.
+    /// Reads outside a transaction. On PostgreSQL a read waits for a connection as an act does, and passes the same gate.
     pub(crate) async fn read<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        T: Send,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
+    {
+        let _inside = match &self.backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(_) => Some(self.gate.enter()?),
+        };
+        self.read_for_upkeep(read).await
+    }
+
+    /// Reads what the server itself needs to go on; it is never refused for overload.
+    pub(crate) async fn read_for_upkeep<T, F>(&self, read: F) -> Result<T, Fault>
     where
         T: Send,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,

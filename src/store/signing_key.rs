@@ -34,7 +34,7 @@ impl Store {
     /// Where the database fails.
     pub async fn signing_keys(&self) -> Result<Vec<signing_key::Model>, Fault> {
         let select = signing_key::Entity::find().order_by_asc(signing_key::Column::Id);
-        self.read(move |mut act| Box::pin(async move { act.all(select).await })).await
+        self.read_for_upkeep(move |mut act| Box::pin(async move { act.all(select).await })).await
     }
 
     /// Stores keys for algorithms that have no active one. What another node stored first stays: the caller reads anew.

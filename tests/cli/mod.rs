@@ -194,6 +194,33 @@ async fn a_hangup_signal_brings_new_settings_and_keeps_those_of_the_start() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_refused_is_counted_and_told_on_an_address_of_its_own() {
+    let (database, http) = (TestDatabase::sqlite(), http_client());
+    let mut binary = Binary::new(&database);
+    let address = binary.tell_metrics();
+    binary.start(&http).await;
+    let text = async || Answer::of(http.get(format!("http://{address}/metrics"))).await;
+    assert_eq!(text().await.status, 200);
+    assert!(!text().await.text.contains("keyward_refusals_total{"));
+    token(&http, &binary, "nobody", "wrong").await;
+    token(&http, &binary, "nobody", "wrong").await;
+    Answer::of(http.get(format!("{}/authorize?client_id=nobody", binary.url))).await;
+    let large = http.post(format!("{}/token", binary.url)).body("x".repeat(100_000));
+    assert_eq!(Answer::of(large).await.status, 413);
+    let counted = text().await.text;
+    for line in [
+        "keyward_refusals_total{error=\"invalid_client\",door=\"document\"} 2",
+        "keyward_refusals_total{error=\"invalid_request\",door=\"document\"} 1",
+        "keyward_refusals_total{error=\"invalid_request\",door=\"page\"} 1",
+        "keyward_shed_requests_total 0",
+    ] {
+        assert!(counted.lines().any(|counted| counted == line), "{line}: {counted}");
+    }
+    let public = Answer::of(http.get(format!("{}/metrics", binary.url))).await;
+    assert_eq!(public.status, 404, "not on the public address");
+}
+
 #[test]
 fn the_reference_and_the_example_in_the_documents_are_true() {
     for (file, made) in [

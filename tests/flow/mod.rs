@@ -3,5 +3,6 @@
 mod change_password;
 mod code_flow;
 mod outage;
+mod overload;
 mod races;
 mod refresh;

@@ -1,7 +1,7 @@
 //! The real binary, with settings by the environment and its data in a test's folder. It ends when the value is dropped.
 
 use std::io::Write;
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -78,6 +78,13 @@ impl Binary {
     /// Has it read this settings file from the next start on.
     pub fn read_settings(&mut self, file: &Path) {
         self.settings.push(("KEYWARD_CONFIG", file.display().to_string()));
+    }
+
+    /// Has it tell its counters from the next start on; gives the address.
+    pub fn tell_metrics(&mut self) -> SocketAddr {
+        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        self.settings.push(("KEYWARD_METRICS_LISTEN", address.to_string()));
+        address
     }
 
     /// Sends a signal to the running server, by its process id.

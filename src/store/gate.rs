@@ -1,0 +1,135 @@
+//! Admission to the database: under more load than it can serve, the acts that are let in keep their pace and the others
+//! are refused at once, rather than all waiting longer and longer (requirement RL-3).
+//!
+//! A burst isn't overload: it is let in whole and done soon. What counts is how many are inside on the average of the last
+//! two thousand or so. Once that is more than the bound, the bound holds strictly, until as many have come without one
+//! being refused. Counts stand for time here, so no clock is asked.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use crate::fault::Fault;
+
+/// Acts over which the mean is taken, roughly.
+const SPAN: usize = 2048;
+/// Inside at once, whatever the mean says.
+const MOST: usize = 4096;
+
+/// Counts who is inside.
+#[derive(Debug)]
+pub(super) struct Gate {
+    inside: AtomicUsize,
+    /// The mean of `inside`, times [`SPAN`].
+    mean: AtomicUsize,
+    /// Whether the bound holds strictly.
+    guarding: AtomicBool,
+    /// How many came in since one was refused.
+    unrefused: AtomicUsize,
+    /// The bound.
+    most: usize,
+}
+
+/// One who is inside, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Inside<'g>(&'g Gate);
+
+impl Gate {
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            inside: AtomicUsize::new(0),
+            mean: AtomicUsize::new(0),
+            guarding: AtomicBool::new(false),
+            unrefused: AtomicUsize::new(0),
+            most,
+        }
+    }
+
+    /// Lets one in.
+    ///
+    /// # Errors
+    /// [`Fault::Overloaded`], at once, where the load stands above what can be served.
+    pub(super) fn enter(&self) -> Result<Inside<'_>, Fault> {
+        let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
+        let entered = Inside(self);
+        if self.guarding.load(Ordering::Relaxed) {
+            if inside > self.most {
+                self.unrefused.store(0, Ordering::Relaxed);
+                return Err(Fault::Overloaded("more acts wait for the database than it can serve"));
+            }
+            if self.unrefused.fetch_add(1, Ordering::Relaxed) >= SPAN {
+                self.mean.store(0, Ordering::Relaxed);
+                self.guarding.store(false, Ordering::Relaxed);
+            }
+            return Ok(entered);
+        }
+        // Two at once may lose one's share of the mean, which is no loss.
+        let mean = self.mean.load(Ordering::Relaxed);
+        let mean = mean - mean / SPAN + inside;
+        self.mean.store(mean, Ordering::Relaxed);
+        if mean / SPAN > self.most {
+            self.unrefused.store(0, Ordering::Relaxed);
+            self.guarding.store(true, Ordering::Relaxed);
+        }
+        if inside > MOST {
+            return Err(Fault::Overloaded("too many acts wait for the database"));
+        }
+        Ok(entered)
+    }
+}
+
+impl Drop for Inside<'_> {
+    fn drop(&mut self) {
+        self.0.inside.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As many callers as this, each of whom comes again at once; served in batches, as the writer thread does.
+    fn serve(gate: &Gate, callers: usize, rounds: usize) -> (usize, usize, usize) {
+        let (mut served, mut refused, mut longest) = (0, 0, 0);
+        for _ in 0..rounds {
+            let entered: Vec<_> = (0..callers).map(|_| gate.enter()).collect();
+            let inside = entered.iter().filter(|entered| entered.is_ok()).count();
+            longest = inside;
+            served += inside;
+            refused += callers - inside;
+        }
+        (served, refused, longest)
+    }
+
+    #[test]
+    fn what_can_be_served_is_never_refused() {
+        let gate = Gate::new(64);
+        assert_eq!(serve(&gate, 64, 1000), (64_000, 0, 64));
+    }
+
+    #[test]
+    fn a_burst_is_let_in_whole() {
+        let gate = Gate::new(64);
+        assert_eq!(serve(&gate, 500, 1), (500, 0, 500));
+        assert_eq!(serve(&gate, 8, 1000).1, 0);
+        assert_eq!(serve(&gate, 500, 1), (500, 0, 500));
+    }
+
+    #[test]
+    fn standing_overload_is_bounded_and_ends_when_it_is_over() {
+        let gate = Gate::new(64);
+        let (_, refused, _) = serve(&gate, 400, 100);
+        assert!(refused > 0);
+        let (served, refused, longest) = serve(&gate, 400, 100);
+        assert_eq!((served, refused, longest), (6400, 33_600, 64));
+        assert_eq!(serve(&gate, 60, 100), (6000, 0, 60));
+        assert_eq!(serve(&gate, 300, 1), (300, 0, 300), "calm again: a burst is let in whole");
+    }
+
+    #[test]
+    fn there_is_a_last_bound() {
+        let gate = Gate::new(MOST);
+        let entered: Vec<_> = (0..MOST + 10).map(|_| gate.enter()).collect();
+        assert_eq!(entered.iter().filter(|entered| entered.is_err()).count(), 10);
+        drop(entered);
+        assert_eq!(gate.inside.load(Ordering::Relaxed), 0);
+    }
+}

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use http::header::{self, Entry, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 
-use super::RequestId;
 use super::refused::{Refused, Shed};
+use super::{RequestId, json, log_fault};
 use crate::app::App;
+use crate::fault::Fault;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a program's answer may load and who may frame it: nothing, nobody.
@@ -27,7 +28,17 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     request.extensions_mut().insert(RequestId(Arc::clone(&id)));
     let mut response = match foreign_host(&app, &request) {
         Some(host) => misdirected(&app, host),
-        None => next.run(request).await,
+        // A timer is set only for a request that waits for something.
+        None => {
+            match tokio::time::timeout(app.settings.server.request_timeout.as_duration(), next.run(request)).await {
+                Ok(response) => response,
+                Err(_) => {
+                    let fault = Fault::Unavailable("the request took longer than server.request_timeout".to_owned());
+                    log_fault("", &id, &fault);
+                    json::fault_response(&fault)
+                }
+            }
+        }
     };
     let noted = response.extensions();
     if let Some(refused) = noted.get::<Refused>() {

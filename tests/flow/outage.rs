@@ -53,6 +53,28 @@ async fn sqlite_locked_by_another_process() {
     server.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn no_request_takes_longer_than_the_setting_says() {
+    let database = TestDatabase::sqlite();
+    let file = database.folder().join("keyward.db");
+    let server = TestServer::with(database, |settings| {
+        settings.database.busy_timeout = keyward::settings::Seconds(30);
+        settings.server.request_timeout = keyward::settings::Seconds(1);
+    })
+    .await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+    let other = rusqlite::Connection::open(&file).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = server.refresh("shop", &token).await;
+    assert_eq!((refused.status, refused.error().as_str()), (503, "temporarily_unavailable"));
+    other.execute_batch("ROLLBACK").unwrap();
+    // What was under way may have been done all the same: the retry gets its successor.
+    assert_eq!(server.refresh("shop", &token).await.status, 200);
+    server.stop().await;
+}
+
 /// Stands between the server and PostgreSQL, and can go away.
 struct Line {
     address: SocketAddr,

@@ -1,10 +1,21 @@
 //! Chance: the only place that draws it for the server. Key generation draws its own inside the cryptographic library.
 
+use std::cell::RefCell;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use http::HeaderValue;
 use keyward_protocol::Timestamp;
 use uuid::Uuid;
 
 use crate::fault::Fault;
+
+/// Labels that are drawn at once.
+const DRAWN_LABELS: usize = 64;
+
+thread_local! {
+    /// Labels that this thread has yet to give.
+    static LABELS: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Draws from the operating system's generator.
 #[derive(Debug, Clone, Copy, Default)]
@@ -35,6 +46,28 @@ impl Random {
         Ok(BASE64_URL_SAFE_NO_PAD.encode(self.bytes::<16>()?))
     }
 
+    /// A label of 128 bits in 22 characters of base64url, for what is no secret and guards nothing: requests. The system
+    /// is asked once for many labels.
+    ///
+    /// # Errors
+    /// As [`Random::bytes`].
+    pub fn label(self) -> Result<HeaderValue, Fault> {
+        LABELS.with_borrow_mut(|labels| {
+            let octets = match labels.pop() {
+                Some(octets) => octets,
+                None => {
+                    let drawn = self.bytes::<{ 16 * DRAWN_LABELS }>()?;
+                    let (chunks, _) = drawn.as_chunks::<16>();
+                    labels.extend_from_slice(chunks);
+                    labels.pop().ok_or_else(|| Fault::broken("no label was drawn"))?
+                }
+            };
+            let mut text = [0; 22];
+            let length = BASE64_URL_SAFE_NO_PAD.encode_slice(octets, &mut text).map_err(Fault::broken)?;
+            HeaderValue::from_bytes(text.get(..length).unwrap_or_default()).map_err(Fault::broken)
+        })
+    }
+
     /// A secret of 256 bits in 43 characters of base64url.
     ///
     /// # Errors
@@ -58,5 +91,21 @@ impl Random {
     /// As [`Random::bytes`].
     pub fn uuid_v4(self) -> Result<Uuid, Fault> {
         Ok(uuid::Builder::from_random_bytes(self.bytes::<16>()?).into_uuid())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn labels_differ_on_every_thread() {
+        let draw = || (0..500).map(|_| Random::system().label().unwrap()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
+        let labels: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert!(labels.iter().all(|label| label.len() == 22));
+        assert_eq!(labels.iter().collect::<HashSet<_>>().len(), 2000);
     }
 }

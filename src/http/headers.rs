@@ -20,12 +20,12 @@ const STRICT_POLICY: HeaderValue =
 
 /// Gives the request its id and the answer its headers. What an endpoint has set for itself stays.
 pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id: Arc<str> = match accepted_id(request.headers()) {
-        Some(id) => id.into(),
+    let id = RequestId::from(match accepted_id(request.headers()) {
+        Some(id) => id.clone(),
         // Without chance there is no id, and the request's own answer will say what is wrong.
-        None => app.random.name().unwrap_or_default().into(),
-    };
-    request.extensions_mut().insert(RequestId(Arc::clone(&id)));
+        None => app.random.label().unwrap_or_else(|_| HeaderValue::from_static("")),
+    });
+    request.extensions_mut().insert(id.clone());
     let mut response = match foreign_host(&app, &request) {
         Some(host) => misdirected(&app, host),
         // A timer is set only for a request that waits for something.
@@ -50,9 +50,7 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let headers = response.headers_mut();
     headers.reserve(12);
-    if let Ok(id) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, id);
-    }
+    headers.insert(REQUEST_ID, id.value().clone());
     unless_set(headers, header::CONTENT_SECURITY_POLICY, STRICT_POLICY);
     unless_set(headers, header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     unless_set(
@@ -109,8 +107,8 @@ fn unless_set(headers: &mut HeaderMap, name: HeaderName, value: HeaderValue) {
 }
 
 /// The caller's id, where it is short and plain enough for logs.
-fn accepted_id(headers: &HeaderMap) -> Option<&str> {
-    let id = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    (!id.is_empty() && id.len() <= 64 && id.bytes().all(plain)).then_some(id)
+fn accepted_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    (!id.is_empty() && id.len() <= 64 && id.as_bytes().iter().all(plain)).then_some(id)
 }

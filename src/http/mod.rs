@@ -11,12 +11,13 @@ pub mod refused;
 pub mod session_cookie;
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, FromRequest};
 use axum::response::{IntoResponse, Response};
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, StatusCode, Uri};
 use http_body_util::{BodyExt, Limited};
 use keyward_protocol::parameters::Parameters;
@@ -30,7 +31,28 @@ use crate::store::client::RegisteredClient;
 
 /// The id of a request, in logs, answers and the audit trail.
 #[derive(Debug, Clone)]
-pub struct RequestId(pub Arc<str>);
+pub struct RequestId(HeaderValue);
+
+impl RequestId {
+    /// The header value that names the request.
+    pub const fn value(&self) -> &HeaderValue {
+        &self.0
+    }
+}
+
+impl From<HeaderValue> for RequestId {
+    fn from(value: HeaderValue) -> Self {
+        Self(value)
+    }
+}
+
+impl Deref for RequestId {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.0.to_str().unwrap_or_default()
+    }
+}
 
 /// A request whose body was read.
 #[derive(Debug)]
@@ -44,7 +66,7 @@ pub struct Incoming {
     /// The body.
     pub body: Bytes,
     /// The request's id.
-    pub request_id: Arc<str>,
+    pub request_id: RequestId,
     /// Who is at the other end, as far as proxies that are trusted say.
     pub address: Option<IpAddr>,
     /// The client that this request turned out to come from, for CORS.
@@ -128,7 +150,8 @@ impl FromRequest<Arc<App>> for Incoming {
 
     async fn from_request(request: Request<Body>, app: &Arc<App>) -> Result<Self, Response> {
         let (parts, body) = request.into_parts();
-        let request_id = parts.extensions.get::<RequestId>().map(|id| Arc::clone(&id.0)).unwrap_or_else(|| "".into());
+        let request_id = parts.extensions.get::<RequestId>().cloned();
+        let request_id = request_id.unwrap_or_else(|| RequestId(HeaderValue::from_static("")));
         let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|peer| peer.0.ip());
         let address = peer.map(|peer| client_address(app, peer, &parts.headers));
         let body = if parts.method == Method::GET || parts.method == Method::HEAD {

@@ -6,7 +6,7 @@
 
 pub mod chromium;
 mod demo;
-mod process;
+pub mod process;
 
 mod history;
 mod pages;

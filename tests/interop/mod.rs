@@ -1,15 +1,30 @@
 //! Foreign client libraries against a running server over https: login, refresh, userinfo, introspection, revocation
 //! and logout. `docs/interop.md` lists them with their versions. The clock is the real one, for theirs is.
 
+mod apache;
+mod authlib;
+mod conversation;
+mod django;
+mod go_oidc;
+mod mcp;
 mod oidc_client_ts;
 mod openid_client;
 mod openidconnect_crate;
+mod page;
+mod react_oidc_context;
+mod relying_party;
+mod requests_oauthlib;
+mod spring;
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use keyward_keys::Algorithm;
 use keyward_protocol::client_metadata::{AuthMethod, ClientMetadata};
 
+use serde_json::{Value, json};
+
+use crate::support::server::SECRET;
 use crate::support::{ClientSpec, TestDatabase, TestServer};
 
 /// What the tokens are for.
@@ -49,4 +64,72 @@ fn folder() -> PathBuf {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/interop");
     assert!(folder.join("node_modules").is_dir(), "npm ci --prefix tests/interop comes first: run ./test");
     folder
+}
+
+/// How a foreign client is registered: by which name, how it authenticates, which ID tokens it gets.
+#[derive(Clone, Copy)]
+struct Registered {
+    id: &'static str,
+    method: AuthMethod,
+    algorithm: Algorithm,
+}
+
+impl Registered {
+    const BASIC_RS256: Self = Self::new("basic-rs256", AuthMethod::ClientSecretBasic, Algorithm::Rs256);
+    const BASIC_EDDSA: Self = Self::new("basic-eddsa", AuthMethod::ClientSecretBasic, Algorithm::EdDsa);
+    const BASIC_ES256: Self = Self::new("basic-es256", AuthMethod::ClientSecretBasic, Algorithm::Es256);
+    const POST_ES256: Self = Self::new("post-es256", AuthMethod::ClientSecretPost, Algorithm::Es256);
+    const PUBLIC_ES256: Self = Self::new("public-es256", AuthMethod::None, Algorithm::Es256);
+
+    const fn new(id: &'static str, method: AuthMethod, algorithm: Algorithm) -> Self {
+        Self { id, method, algorithm }
+    }
+
+    /// What the server is told.
+    fn spec(self) -> ClientSpec {
+        let spec = if self.method == AuthMethod::None { ClientSpec::spa(self.id) } else { ClientSpec::web(self.id) };
+        foreign(spec, self.method, self.algorithm)
+    }
+}
+
+/// Registers it as it is.
+async fn registered(server: &TestServer, client: Registered) -> Registered {
+    server.add_client(client.spec()).await;
+    client
+}
+
+/// What a foreign program has to know.
+fn setup(server: &TestServer, client: Registered) -> Value {
+    let Registered { id, method, algorithm } = client;
+    let mut entry = json!({ "id": id, "method": method.as_str(), "algorithm": algorithm.as_str() });
+    if method != AuthMethod::None {
+        entry["secret"] = SECRET.into();
+    }
+    json!({
+        "issuer": server.url,
+        "username": USER,
+        "audience": AUDIENCE,
+        "redirectUri": "https://app.example/cb",
+        "postLogoutRedirectUri": "https://app.example/bye",
+        "resourceServer": { "id": RESOURCE_SERVER, "secret": SECRET },
+        "machine": { "id": MACHINE, "secret": SECRET },
+        "client": entry,
+    })
+}
+
+/// Something that `tests/interop/install` has put into the user's cache.
+#[allow(clippy::disallowed_methods, reason = "the test command hands the folder over by the environment")]
+fn installed(name: &str) -> PathBuf {
+    let folder = std::env::var_os("KEYWARD_TEST_CLIENTS").expect("KEYWARD_TEST_CLIENTS: run ./test");
+    let path = PathBuf::from(folder).join(name);
+    assert!(path.exists(), "{} is missing: run ./test", path.display());
+    path
+}
+
+/// A script, run by the Python that has the libraries.
+fn python(script: &str) -> Command {
+    let mut command = Command::new(installed("python/bin/python"));
+    // Nothing is written beside the sources.
+    command.arg("-B").arg(folder().join("python").join(script));
+    command
 }

@@ -1,20 +1,12 @@
 //! The npm library `oidc-client-ts` on a page of its own origin, in a real Chromium that goes through Keyward's pages.
 
-use std::net::{SocketAddr, TcpListener};
-
-use axum::Router;
-use axum::http::header;
-use axum::response::IntoResponse;
-use axum::routing::get;
-use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_keys::Algorithm;
 use keyward_protocol::client_metadata::{AuthMethod, GrantType};
 use serde_json::{Value, json};
 
+use super::page::{self, Page, result};
 use super::{USER, folder, foreign, server};
-use crate::browser::chromium::Browser;
 use crate::support::server::{PASSWORD, claims};
 use crate::support::{ClientSpec, TestDatabase, TestServer};
 
@@ -23,69 +15,32 @@ const WITH_REFRESH: &str = "page-with-refresh";
 /// Has none, renews in a frame, RS256.
 const WITHOUT_REFRESH: &str = "page-without-refresh";
 
-/// The page, served over https from another origin than Keyward.
-struct Page {
-    url: String,
-    handle: Handle<SocketAddr>,
+/// The page.
+async fn serve(server: &TestServer) -> Page {
+    let read = |path: &str| std::fs::read_to_string(folder().join(path)).unwrap();
+    let setup = json!({
+        "authority": server.url, "withRefresh": WITH_REFRESH, "withoutRefresh": WITHOUT_REFRESH,
+    });
+    let scripts = [
+        ("/setup.js", format!("const setup = {setup};")),
+        ("/page.js", read("page/page.js")),
+        ("/oidc-client-ts.js", read("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js")),
+    ];
+    Page::serve(server, read("page/index.html"), scripts).await
 }
 
-impl Page {
-    async fn serve(server: &TestServer) -> Self {
-        let read = |path: &str| std::fs::read_to_string(folder().join(path)).unwrap();
-        let html = read("page/index.html");
-        let setup = json!({
-            "authority": server.url, "withRefresh": WITH_REFRESH, "withoutRefresh": WITHOUT_REFRESH,
+/// Registers its two clients.
+async fn register(page: &Page, server: &TestServer) {
+    for (id, algorithm) in [(WITH_REFRESH, Algorithm::Es256), (WITHOUT_REFRESH, Algorithm::Rs256)] {
+        let spec = foreign(ClientSpec::spa(id), AuthMethod::None, algorithm).with(|metadata| {
+            metadata.redirect_uris = vec![format!("{}/callback/{id}", page.url), format!("{}/silent", page.url)];
+            metadata.post_logout_redirect_uris = vec![format!("{}/bye", page.url)];
+            if id == WITHOUT_REFRESH {
+                metadata.grant_types = vec![GrantType::AuthorizationCode];
+            }
         });
-        let script =
-            |text: String| get(async move || ([(header::CONTENT_TYPE, "text/javascript")], text).into_response());
-        let page = get(async move || axum::response::Html(html));
-        let router = Router::new()
-            .route("/setup.js", script(format!("const setup = {setup};")))
-            .route("/page.js", script(read("page/page.js")))
-            .route("/oidc-client-ts.js", script(read("node_modules/oidc-client-ts/dist/browser/oidc-client-ts.min.js")))
-            // The script looks at its address to know what to do.
-            .fallback(page);
-        let authority = server.authority().unwrap();
-        let tls = RustlsConfig::from_pem_file(authority.certificate_file(), authority.key_file()).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let url = format!("https://localhost:{}", listener.local_addr().unwrap().port());
-        let handle = Handle::new();
-        let serving = axum_server::from_tcp_rustls(listener, tls).unwrap().handle(handle.clone());
-        tokio::spawn(serving.serve(router.into_make_service()));
-        handle.listening().await.unwrap();
-        Self { url, handle }
+        server.add_client(spec).await;
     }
-
-    /// Registers its two clients.
-    async fn register(&self, server: &TestServer) {
-        for (id, algorithm) in [(WITH_REFRESH, Algorithm::Es256), (WITHOUT_REFRESH, Algorithm::Rs256)] {
-            let spec = foreign(ClientSpec::spa(id), AuthMethod::None, algorithm).with(|metadata| {
-                metadata.redirect_uris = vec![format!("{}/callback/{id}", self.url), format!("{}/silent", self.url)];
-                metadata.post_logout_redirect_uris = vec![format!("{}/bye", self.url)];
-                if id == WITHOUT_REFRESH {
-                    metadata.grant_types = vec![GrantType::AuthorizationCode];
-                }
-            });
-            server.add_client(spec).await;
-        }
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        self.handle.shutdown();
-    }
-}
-
-/// What came of the page's last action, which must have ended so.
-async fn result(browser: &Browser, end: &str) -> Value {
-    let status = browser.text_with("#status", "done: ").await;
-    let result = browser.json("#result").await;
-    if status != format!("done: {end}") {
-        panic!("{status} where it should be {end}: {result}, {:#?}", browser.complaints().await);
-    }
-    result
 }
 
 /// The algorithm in a token's header.
@@ -99,10 +54,9 @@ fn algorithm(token: &Value) -> Value {
 #[cfg_attr(not(feature = "services"), ignore = "needs foreign clients: run ./test")]
 async fn in_chromium() {
     let server = server(TestDatabase::sqlite()).await;
-    let page = Page::serve(&server).await;
-    page.register(&server).await;
-    let pin = format!("--ignore-certificate-errors-spki-list={}", server.authority().unwrap().key_pin());
-    let browser = Browser::start_with(&[&pin]).await;
+    let page = serve(&server).await;
+    register(&page, &server).await;
+    let browser = page::browser(&server).await;
 
     // A login that the person breaks off.
     browser.open(&page.url).await;

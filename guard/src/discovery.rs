@@ -6,20 +6,20 @@
 //! at most every ten seconds, whoever asks. Left out: signed metadata (RFC 8414 §2.1), HTTP caching headers.
 
 use std::error::Error as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use reqwest::header::ACCEPT;
-use reqwest::{Certificate, Client, StatusCode, Url, redirect};
+use reqwest::{Client, Url};
 use serde::Deserialize;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use crate::access_token::AccessToken;
+use crate::clock::{monotonic_now, wait};
 use crate::keys::{KeySet, KeySetError};
+use crate::outbound::{Outbound, OutboundError, PlainHttp, innermost};
 use crate::refusal::TokenRefusal;
 use crate::verifier::Verifier;
 
@@ -45,6 +45,15 @@ pub enum DiscoveryError {
     /// The extra root certificates aren't PEM certificates.
     #[error("the extra root certificates hold no PEM certificate")]
     ExtraRoot,
+    /// The private key for `private_key_jwt` isn't a PKCS#8 key in PEM for ES256 or Ed25519.
+    #[error("the private key is no PKCS#8 key in PEM for ES256 or Ed25519")]
+    PrivateKey,
+    /// The introspection endpoint isn't an https URL (http on loopback only), or is missing where no metadata names it.
+    #[error("the introspection endpoint must be an https URL, and be set where no keys are fetched")]
+    IntrospectionEndpoint,
+    /// Signed introspection answers are demanded, and no keys are fetched to check them with.
+    #[error("signed introspection answers need the issuer's keys")]
+    SignedWithoutKeys,
     /// The HTTP client can't be built.
     #[error("the HTTP client can't be set up")]
     Client(#[source] reqwest::Error),
@@ -105,13 +114,6 @@ pub struct Discovery {
     plain_http: PlainHttp,
 }
 
-/// Where http without TLS is good enough.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum PlainHttp {
-    Loopback,
-    Anywhere,
-}
-
 impl Default for Discovery {
     fn default() -> Self {
         Self::new()
@@ -170,6 +172,11 @@ impl Discovery {
         self
     }
 
+    /// The client alone, for a guard that needs no keys.
+    pub(crate) fn outbound(&self) -> Result<Outbound, DiscoveryError> {
+        Outbound::new(self.client.clone(), &self.extra_roots, self.timeout, self.plain_http)
+    }
+
     /// Starts to fetch and refresh the keys of `issuer` in the background and returns at once.
     ///
     /// # Errors
@@ -183,16 +190,14 @@ impl Discovery {
         if !self.plain_http.allows(&url) || url.query().is_some() || url.fragment().is_some() {
             return Err(DiscoveryError::Issuer);
         }
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => outbound(&self.extra_roots)?,
-        };
+        let outbound = self.outbound()?;
         let inner = Arc::new(Inner {
             issuer: issuer.to_owned(),
             metadata_urls: metadata_urls(&url),
             settings: self,
-            client,
+            outbound,
             keys: ArcSwapOption::empty(),
+            introspection_endpoint: ArcSwapOption::empty(),
             attempts: Arc::new(Mutex::new(Attempts { last_for_unknown_key: None, outcome: Outcome::Failed })),
         });
         let task = runtime.spawn(keep_fresh(Arc::clone(&inner))).abort_handle();
@@ -225,8 +230,10 @@ struct Inner {
     issuer: String,
     metadata_urls: [Url; 2],
     settings: Discovery,
-    client: Client,
+    outbound: Outbound,
     keys: ArcSwapOption<KeySet>,
+    /// RFC 8414 §2, as the newest good metadata names it.
+    introspection_endpoint: ArcSwapOption<Url>,
     /// Held while fetching, so that one fetch serves all who wait.
     attempts: Arc<Mutex<Attempts>>,
 }
@@ -267,17 +274,25 @@ impl IssuerKeys {
         token: &str,
         now: impl Fn() -> u64,
     ) -> Result<AccessToken, TokenRefusal> {
+        self.judge(|keys| verifier.verify(keys, token, now())).await.map(|(token, _)| token)
+    }
+
+    /// Judges with the known keys, and once more with new ones if a key is unknown. Gives the keys that judged as well.
+    pub(crate) async fn judge<T>(
+        &self,
+        judge: impl Fn(&KeySet) -> Result<T, TokenRefusal>,
+    ) -> Result<(T, Arc<KeySet>), TokenRefusal> {
         let seen = self.inner.keys.load_full();
         if let Some(keys) = &seen {
-            match verifier.verify(keys, token, now()) {
+            match judge(keys) {
                 Err(TokenRefusal::UnknownKey) => {}
-                judged => return judged,
+                judged => return judged.map(|good| (good, Arc::clone(keys))),
             }
         }
         let outcome = self.inner.renew(seen.as_ref()).await;
         let judged = match self.inner.keys.load_full() {
             None => Err(TokenRefusal::KeysUnavailable),
-            Some(keys) => verifier.verify(&keys, token, now()),
+            Some(keys) => judge(&keys).map(|good| (good, keys)),
         };
         match (judged, outcome) {
             // The issuer may have a key that we couldn't learn of: not the token's fault, and so no 401, after which a
@@ -285,6 +300,28 @@ impl IssuerKeys {
             (Err(TokenRefusal::UnknownKey), Outcome::Failed) => Err(TokenRefusal::KeysUnavailable),
             (judged, _) => judged,
         }
+    }
+
+    /// Whether these are the keys in use now.
+    pub(crate) fn are_current(&self, keys: &Arc<KeySet>) -> bool {
+        self.inner.keys.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, keys))
+    }
+
+    pub(crate) fn issuer(&self) -> &str {
+        &self.inner.issuer
+    }
+
+    pub(crate) fn outbound(&self) -> &Outbound {
+        &self.inner.outbound
+    }
+
+    /// The introspection endpoint that the metadata names; waits for the metadata if none has come yet.
+    #[cfg(feature = "introspection")]
+    pub(crate) async fn introspection_endpoint(&self) -> Option<Arc<Url>> {
+        if self.inner.keys.load().is_none() {
+            self.inner.renew(None).await;
+        }
+        self.inner.introspection_endpoint.load_full()
     }
 }
 
@@ -325,7 +362,10 @@ impl Inner {
         match self.fetch().await {
             Ok(keys) => {
                 tracing::debug!(issuer = %self.issuer, keys = keys.len(), ignored = keys.ignored(), "keys fetched");
-                self.keys.store(Some(Arc::new(keys)));
+                // The same keys stay the same object, so that what was verified with them needn't be verified again.
+                if !self.keys.load().as_ref().is_some_and(|known| known.same_as(&keys)) {
+                    self.keys.store(Some(Arc::new(keys)));
+                }
                 attempts.outcome = Outcome::Fetched;
                 Ok(())
             }
@@ -340,68 +380,57 @@ impl Inner {
 
     async fn fetch(&self) -> Result<KeySet, DiscoveryError> {
         let [first, second] = &self.metadata_urls;
-        let jwks_uri = match self.jwks_uri(first).await {
+        let found = match self.metadata(first).await {
             Ok(found) => found,
             // Nobody answered: the same host won't answer on another path.
             Err(error @ DiscoveryError::Fetch { .. }) => return Err(error),
-            Err(_) => self.jwks_uri(second).await?,
+            Err(_) => self.metadata(second).await?,
         };
-        let document = self.get(&jwks_uri).await?;
-        KeySet::from_jwks_json(&document).map_err(|source| DiscoveryError::Keys { url: jwks_uri.to_string(), source })
+        let document = self.get(&found.jwks_uri).await?;
+        let keys = KeySet::from_jwks_json(&document)
+            .map_err(|source| DiscoveryError::Keys { url: found.jwks_uri.to_string(), source })?;
+        self.introspection_endpoint.store(found.introspection_endpoint.map(Arc::new));
+        Ok(keys)
     }
 
-    async fn jwks_uri(&self, url: &Url) -> Result<Url, DiscoveryError> {
+    async fn metadata(&self, url: &Url) -> Result<Metadata, DiscoveryError> {
         #[derive(Deserialize)]
-        struct Metadata {
+        struct Document {
             issuer: String,
             jwks_uri: String,
+            introspection_endpoint: Option<String>,
         }
         let unusable = |reason| DiscoveryError::Metadata { url: url.to_string(), reason };
         let document = self.get(url).await?;
-        let metadata: Metadata =
+        let document: Document =
             serde_json::from_slice(&document).map_err(|_| unusable("no JSON object with issuer and jwks_uri"))?;
         // RFC 8414 §3.3: the `issuer` must be identical to the one that the URL was made from.
-        if metadata.issuer != self.issuer {
+        if document.issuer != self.issuer {
             return Err(unusable("it names another issuer"));
         }
         // RFC 8414 §2: "This URL MUST use the "https" scheme".
-        Url::parse(&metadata.jwks_uri)
-            .ok()
-            .filter(|jwks_uri| self.settings.plain_http.allows(jwks_uri))
-            .ok_or_else(|| unusable("its jwks_uri isn't an https URL"))
+        let allowed = |text: &str| Url::parse(text).ok().filter(|url| self.outbound.allows(url));
+        let jwks_uri = allowed(&document.jwks_uri).ok_or_else(|| unusable("its jwks_uri isn't an https URL"))?;
+        let introspection_endpoint = document.introspection_endpoint.as_deref().and_then(allowed);
+        Ok(Metadata { jwks_uri, introspection_endpoint })
     }
 
     async fn get(&self, url: &Url) -> Result<Vec<u8>, DiscoveryError> {
-        let failed = |source| DiscoveryError::Fetch { url: url.to_string(), source };
-        let request = self.client.get(url.clone()).header(ACCEPT, "application/json").timeout(self.settings.timeout);
-        let mut response = request.send().await.map_err(failed)?;
-        if response.status() != StatusCode::OK || response.url() != url {
-            return Err(DiscoveryError::Status { url: url.to_string(), status: response.status().as_u16() });
-        }
-        let mut document = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(failed)? {
-            if document.len() + chunk.len() > MAX_DOCUMENT_BYTES {
-                return Err(DiscoveryError::TooLarge { url: url.to_string() });
-            }
-            document.extend_from_slice(&chunk);
-        }
-        Ok(document)
-    }
-}
-
-impl PlainHttp {
-    fn allows(self, url: &Url) -> bool {
-        match url.scheme() {
-            "https" => true,
-            "http" => self == Self::Anywhere || url.host_str().is_some_and(is_loopback),
-            _ => false,
+        let text = url.to_string();
+        match self.outbound.get(url, "application/json", None, MAX_DOCUMENT_BYTES).await {
+            Ok(reply) if reply.status == 200 => Ok(reply.body),
+            Ok(reply) => Err(DiscoveryError::Status { url: text, status: reply.status }),
+            Err(OutboundError::Redirected { status }) => Err(DiscoveryError::Status { url: text, status }),
+            Err(OutboundError::TooLarge) => Err(DiscoveryError::TooLarge { url: text }),
+            Err(OutboundError::Request(source)) => Err(DiscoveryError::Fetch { url: text, source }),
         }
     }
 }
 
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+/// What the issuer's metadata says that matters here.
+struct Metadata {
+    jwks_uri: Url,
+    introspection_endpoint: Option<Url>,
 }
 
 /// RFC 8414 §3.1 puts the well-known part between host and path; OpenID Connect Discovery §4.1 puts it at the end.
@@ -429,44 +458,6 @@ async fn keep_fresh(inner: Arc<Inner>) {
     }
 }
 
-/// The one place where this crate waits.
-#[allow(clippy::disallowed_methods, reason = "the guard runs in programs that have no clock of ours")]
-async fn wait(pause: Duration) {
-    tokio::time::sleep(pause).await;
-}
-
-/// The one place where this crate measures time.
-fn monotonic_now() -> Instant {
-    Instant::now()
-}
-
-/// The one place where this crate makes an HTTP client.
-#[allow(clippy::disallowed_methods, reason = "the guard runs in programs that have no client of ours")]
-fn outbound(extra_roots: &[Vec<u8>]) -> Result<Client, DiscoveryError> {
-    let mut roots = Vec::new();
-    for pem in extra_roots {
-        let found = Certificate::from_pem_bundle(pem).map_err(|_| DiscoveryError::ExtraRoot)?;
-        // A file without any certificate is a mistake that would only show later, as a failing handshake.
-        if found.is_empty() {
-            return Err(DiscoveryError::ExtraRoot);
-        }
-        roots.extend(found);
-    }
-    let builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(3))
-        .user_agent(concat!("keyward-guard/", env!("CARGO_PKG_VERSION")));
-    let builder = if roots.is_empty() { builder } else { builder.tls_certs_merge(roots) };
-    builder.build().map_err(DiscoveryError::Client)
-}
-
-fn innermost<'a>(mut error: &'a (dyn std::error::Error + 'static)) -> &'a (dyn std::error::Error + 'static) {
-    while let Some(source) = error.source() {
-        error = source;
-    }
-    error
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -488,18 +479,6 @@ mod tests {
             let [first, second] = metadata_urls(&Url::parse(issuer).unwrap());
             assert_eq!((first.as_str(), second.as_str()), (inserted, appended));
         }
-    }
-
-    #[test]
-    fn http_is_for_loopback_only() {
-        let allowed = |url: &str| PlainHttp::Loopback.allows(&Url::parse(url).unwrap());
-        for good in ["https://id.example", "http://127.0.0.1:4000", "http://[::1]/x", "http://localhost:1"] {
-            assert!(allowed(good), "{good}");
-        }
-        for bad in ["http://id.example", "http://10.0.0.1", "http://localhost.evil.example", "ftp://127.0.0.1"] {
-            assert!(!allowed(bad), "{bad}");
-        }
-        assert!(PlainHttp::Anywhere.allows(&Url::parse("http://id.internal").unwrap()));
     }
 
     #[tokio::test]

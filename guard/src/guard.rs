@@ -1,17 +1,31 @@
 //! A verifier together with its keys, the role hierarchy and the clock: what a resource server holds and shares.
+//!
+//! A token goes through three questions: is it the issuer's and for us ([`Verifier`], remembered for tokens seen before),
+//! has it been ended before its time (status list, introspection), and may it be used as a bearer token (`cnf`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::UNIX_EPOCH;
 
 use crate::access_token::{AccessToken, Denied};
+use crate::clock::unix_now;
 #[cfg(feature = "discovery")]
 use crate::discovery::{Discovery, DiscoveryError, IssuerKeys};
+#[cfg(feature = "introspection")]
+use crate::introspection::{Door, Introspection, Introspector, Which};
 use crate::keys::KeySet;
 use crate::refusal::TokenRefusal;
+use crate::resource_metadata::ResourceMetadata;
+#[cfg(feature = "introspection")]
+use crate::signed;
+#[cfg(feature = "discovery")]
+use crate::status_list::{Follower, StatusLists};
+use crate::token_cache::{TokenCache, TokenHash};
 use crate::verifier::Verifier;
 
-type Clock = dyn Fn() -> u64 + Send + Sync;
+pub(crate) type Clock = dyn Fn() -> u64 + Send + Sync;
+
+/// How many verified tokens are remembered unless the program says otherwise.
+const REMEMBERED_TOKENS: usize = 10_000;
 
 /// Validates the access tokens of one issuer for one resource server. Cheap to clone; the state of an axum router, or a
 /// part of it by `FromRef`.
@@ -24,12 +38,39 @@ struct Inner {
     verifier: Verifier,
     keys: KeySource,
     rules: Arc<Rules>,
+    verified: TokenCache<Verified>,
+    #[cfg(feature = "discovery")]
+    statuses: Option<Arc<Follower>>,
+    #[cfg(feature = "introspection")]
+    introspector: Option<Arc<Introspector>>,
 }
 
 enum KeySource {
     Fixed(Arc<KeySet>),
     #[cfg(feature = "discovery")]
     Issuer(IssuerKeys),
+    /// All tokens are introspected.
+    #[cfg(feature = "introspection")]
+    Nowhere,
+}
+
+/// A token that was found good, and the keys that it was found good with: other keys must find that anew.
+#[derive(Clone)]
+struct Verified {
+    token: AccessToken,
+    keys: Arc<KeySet>,
+}
+
+impl KeySource {
+    fn are_current(&self, keys: &Arc<KeySet>) -> bool {
+        match self {
+            Self::Fixed(fixed) => Arc::ptr_eq(fixed, keys),
+            #[cfg(feature = "discovery")]
+            Self::Issuer(issuer) => issuer.are_current(keys),
+            #[cfg(feature = "introspection")]
+            Self::Nowhere => false,
+        }
+    }
 }
 
 impl std::fmt::Debug for Guard {
@@ -41,7 +82,15 @@ impl std::fmt::Debug for Guard {
 impl Guard {
     /// Begins a guard around a verifier.
     pub fn builder(verifier: Verifier) -> GuardBuilder {
-        GuardBuilder { verifier, implied: BTreeMap::new(), resource_metadata: None, clock: Arc::new(unix_now) }
+        GuardBuilder {
+            verifier,
+            implied: BTreeMap::new(),
+            resource_metadata: None,
+            clock: Arc::new(unix_now),
+            remembered_tokens: REMEMBERED_TOKENS,
+            #[cfg(feature = "discovery")]
+            status_lists: Some(StatusLists::new()),
+        }
     }
 
     /// A guard that finds the keys of `issuer` by discovery and accepts tokens for `audience`, with all settings at
@@ -60,30 +109,70 @@ impl Guard {
     pub fn issuer_keys(&self) -> Option<&IssuerKeys> {
         match &self.inner.keys {
             KeySource::Issuer(keys) => Some(keys),
-            KeySource::Fixed(_) => None,
+            _ => None,
         }
     }
 
     /// Validates a token that has been taken from a request's `Authorization` header.
     ///
-    /// Waits only for a token whose key isn't known, while the issuer's keys are fetched anew.
+    /// Waits only for a token whose key isn't known, while the issuer's keys are fetched anew; for a status list that is
+    /// met for the first time; and for an introspection answer that isn't remembered.
     ///
     /// # Errors
     /// [`Denied`] with the reason; see [`TokenRefusal`].
     pub async fn verify(&self, token: &str) -> Result<AccessToken, Denied> {
-        let Inner { verifier, keys, rules } = &*self.inner;
-        let verified = match keys {
-            KeySource::Fixed(keys) => verifier.verify(keys, token, rules.now()),
-            #[cfg(feature = "discovery")]
-            KeySource::Issuer(keys) => keys.verify(verifier, token, || rules.now()).await,
-        };
-        let token = verified.map_err(|refusal| self.deny(refusal))?;
+        let token = self.judge(token).await.map_err(|refusal| self.deny(refusal))?;
         // RFC 9449 §7.1, RFC 8705 §3: a bound token is good only with its proof. Nobody checks proofs here, so it is
         // refused; taking it as a bearer token would undo the binding.
         if token.cnf.is_some() {
             return Err(self.deny(TokenRefusal::BoundToKey));
         }
-        Ok(token.under(Arc::clone(rules)))
+        Ok(token.under(Arc::clone(&self.inner.rules)))
+    }
+
+    async fn judge(&self, token: &str) -> Result<AccessToken, TokenRefusal> {
+        #[cfg(feature = "introspection")]
+        if let Some(introspector) = &self.inner.introspector {
+            return match (introspector.which(), signed::looks_like_jwt(token)) {
+                (Which::Opaque, true) => self.judge_jwt(token).await,
+                (Which::Every, true) => {
+                    let verified = self.judge_jwt(token).await?;
+                    introspector.ask(token, TokenHash::of(token), Some(verified)).await
+                }
+                _ => introspector.ask(token, TokenHash::of(token), None).await,
+            };
+        }
+        self.judge_jwt(token).await
+    }
+
+    async fn judge_jwt(&self, token: &str) -> Result<AccessToken, TokenRefusal> {
+        let Inner { verifier, keys, rules, verified, .. } = &*self.inner;
+        let hash = verified.is_on().then(|| TokenHash::of(token));
+        let known = hash.and_then(|hash| verified.get(&hash)).filter(|known| keys.are_current(&known.keys));
+        let token = match known {
+            Some(known) => {
+                verifier.judge_times(&known.token, rules.now())?;
+                known.token
+            }
+            None => {
+                let (token, keys) = match keys {
+                    KeySource::Fixed(keys) => (verifier.verify(keys, token, rules.now())?, Arc::clone(keys)),
+                    #[cfg(feature = "discovery")]
+                    KeySource::Issuer(keys) => keys.judge(|keys| verifier.verify(keys, token, rules.now())).await?,
+                    #[cfg(feature = "introspection")]
+                    KeySource::Nowhere => return Err(TokenRefusal::KeysUnavailable),
+                };
+                if let Some(hash) = hash {
+                    verified.put(hash, Verified { token: token.clone(), keys });
+                }
+                token
+            }
+        };
+        #[cfg(feature = "discovery")]
+        if let (Some(statuses), Some(reference)) = (&self.inner.statuses, &token.status) {
+            statuses.check(reference).await?;
+        }
+        Ok(token)
     }
 
     /// A refusal with this guard's metadata URL.
@@ -92,7 +181,7 @@ impl Guard {
     }
 
     /// Whether both are the same guard, not merely an equal one.
-    #[cfg(feature = "axum")]
+    #[cfg(feature = "tower")]
     pub(crate) fn is(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.inner, &other.inner)
     }
@@ -105,6 +194,9 @@ pub struct GuardBuilder {
     implied: BTreeMap<String, BTreeSet<String>>,
     resource_metadata: Option<Arc<str>>,
     clock: Arc<Clock>,
+    remembered_tokens: usize,
+    #[cfg(feature = "discovery")]
+    status_lists: Option<StatusLists>,
 }
 
 impl GuardBuilder {
@@ -125,6 +217,33 @@ impl GuardBuilder {
         self
     }
 
+    /// The document that describes this resource, whose URL is named in every challenge (RFC 9728 §5.1). Serve it with
+    /// `ResourceMetadata::router` or under [`ResourceMetadata::path`].
+    pub fn described_by(self, metadata: &ResourceMetadata) -> Self {
+        self.resource_metadata(metadata.url())
+    }
+
+    /// How many verified tokens are remembered, by their hash; 10,000 by default, 0 turns it off. A remembered token
+    /// skips the signature check alone: its times, its key's place in the key set and its status are looked at each time.
+    pub fn remember_at_most(mut self, tokens: usize) -> Self {
+        self.remembered_tokens = tokens;
+        self
+    }
+
+    /// How the issuer's status lists are followed. No effect on a guard with fixed keys, which fetches nothing.
+    #[cfg(feature = "discovery")]
+    pub fn status_lists(mut self, lists: StatusLists) -> Self {
+        self.status_lists = Some(lists);
+        self
+    }
+
+    /// Doesn't look at status lists: a revoked JWT then lives until its `exp`.
+    #[cfg(feature = "discovery")]
+    pub fn ignore_status_lists(mut self) -> Self {
+        self.status_lists = None;
+        self
+    }
+
     /// Takes the time, in Unix seconds, from this function instead of the system clock.
     pub fn clock(mut self, now: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         self.clock = Arc::new(now);
@@ -133,7 +252,7 @@ impl GuardBuilder {
 
     /// The guard, with keys that never change.
     pub fn with_keys(self, keys: KeySet) -> Guard {
-        self.finish(KeySource::Fixed(Arc::new(keys)))
+        self.finish(KeySource::Fixed(Arc::new(keys)), |_| {})
     }
 
     /// The guard, with keys that are found by discovery and refreshed in the background.
@@ -143,13 +262,55 @@ impl GuardBuilder {
     #[cfg(feature = "discovery")]
     pub fn discover(self, discovery: Discovery) -> Result<Guard, DiscoveryError> {
         let keys = discovery.start(self.verifier.issuer())?;
-        Ok(self.finish(KeySource::Issuer(keys)))
+        let statuses = self.follower(&keys);
+        Ok(self.finish(KeySource::Issuer(keys), |inner| inner.statuses = statuses))
     }
 
-    fn finish(self, keys: KeySource) -> Guard {
+    /// The guard, which asks the authorization server about tokens (RFC 7662): about opaque ones only, or about all. Keys
+    /// are found by discovery as well, unless they aren't needed; then `discovery` only says how requests are made.
+    ///
+    /// # Errors
+    /// As [`Discovery::start`]; [`DiscoveryError::IntrospectionEndpoint`], [`DiscoveryError::SignedWithoutKeys`].
+    #[cfg(feature = "introspection")]
+    pub fn introspect(self, introspection: Introspection, discovery: Discovery) -> Result<Guard, DiscoveryError> {
+        let (keys, door) = match introspection.which() {
+            Which::EveryWithoutKeys => (KeySource::Nowhere, Door::Own(Box::new(discovery.outbound()?))),
+            Which::Opaque | Which::Every => {
+                let keys = discovery.start(self.verifier.issuer())?;
+                (KeySource::Issuer(keys.clone()), Door::Issuer(keys))
+            }
+        };
+        let statuses = match &keys {
+            KeySource::Issuer(keys) => self.follower(keys),
+            _ => None,
+        };
+        let introspector = Introspector::new(introspection, self.verifier.clone(), Arc::clone(&self.clock), door)?;
+        Ok(self.finish(keys, |inner| {
+            inner.statuses = statuses;
+            inner.introspector = Some(introspector);
+        }))
+    }
+
+    #[cfg(feature = "discovery")]
+    fn follower(&self, keys: &IssuerKeys) -> Option<Arc<Follower>> {
+        self.status_lists.clone().map(|lists| Follower::new(lists, keys.clone(), Arc::clone(&self.clock)))
+    }
+
+    fn finish(self, keys: KeySource, complete: impl FnOnce(&mut Inner)) -> Guard {
         let rules =
             Rules { implied: transitive(&self.implied), resource_metadata: self.resource_metadata, clock: self.clock };
-        Guard { inner: Arc::new(Inner { verifier: self.verifier, keys, rules: Arc::new(rules) }) }
+        let mut inner = Inner {
+            verifier: self.verifier,
+            keys,
+            rules: Arc::new(rules),
+            verified: TokenCache::new(self.remembered_tokens),
+            #[cfg(feature = "discovery")]
+            statuses: None,
+            #[cfg(feature = "introspection")]
+            introspector: None,
+        };
+        complete(&mut inner);
+        Guard { inner: Arc::new(inner) }
     }
 }
 
@@ -187,13 +348,6 @@ fn transitive(direct: &BTreeMap<String, BTreeSet<String>>) -> BTreeMap<String, B
         reached
     };
     direct.iter().map(|(role, implied)| (role.clone(), reach(implied))).collect()
-}
-
-/// The one place where this crate reads the system clock. A clock before 1970 counts as the end of time, so that every
-/// token has expired rather than none.
-#[allow(clippy::disallowed_methods, reason = "the default clock of a guard; programs may give another")]
-fn unix_now() -> u64 {
-    std::time::SystemTime::now().duration_since(UNIX_EPOCH).map_or(u64::MAX, |since| since.as_secs())
 }
 
 #[cfg(test)]

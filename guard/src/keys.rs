@@ -4,10 +4,12 @@
 //! never choose another (RFC 8725 §3.1). Symmetric keys are never taken, for then everyone who can check a token could
 //! make one. Left out: encryption keys, certificate chains (`x5c`, `x5u`), curves other than P-256 and Ed25519.
 
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
+    RsaPublicKeyComponents,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto::aws_lc;
-use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -51,15 +53,6 @@ impl SignatureAlgorithm {
             Self::Rs256 | Self::Ps256 => "RSA",
         }
     }
-
-    fn of_library(self) -> Algorithm {
-        match self {
-            Self::Es256 => Algorithm::ES256,
-            Self::Ed25519 => Algorithm::EdDSA,
-            Self::Rs256 => Algorithm::RS256,
-            Self::Ps256 => Algorithm::PS256,
-        }
-    }
 }
 
 /// Why a JWK set can't be used.
@@ -77,11 +70,24 @@ pub enum KeySetError {
     NoUsableKey,
 }
 
-/// One key: its id, its only algorithm, its public part.
-struct VerifyingKey {
+/// One key: its id, its only algorithm, its public part, parsed once: parsing costs a fifth of an RSA check.
+pub(crate) struct VerifyingKey {
     kid: Option<String>,
     algorithm: SignatureAlgorithm,
-    public: DecodingKey,
+    public: ParsedPublicKey,
+}
+
+impl VerifyingKey {
+    /// Whether `signature` is this key's signature of `message`.
+    pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.public.verify_sig(message, signature).is_ok()
+    }
+}
+
+impl PartialEq for VerifyingKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.kid == other.kid && self.algorithm == other.algorithm && self.public.as_ref() == other.public.as_ref()
+    }
 }
 
 /// The keys of an issuer, parsed once and immutable.
@@ -99,8 +105,8 @@ impl std::fmt::Debug for KeySet {
 
 /// What the search for a token's key came to.
 pub(crate) enum Search<'a> {
-    /// The keys to try: nearly always one.
-    Found(Vec<&'a DecodingKey>),
+    /// The key to try, and others of the same id and algorithm: nearly always none.
+    Found(&'a VerifyingKey, Vec<&'a VerifyingKey>),
     /// No key has this id, or none without an id fits: a newer set may have one.
     Unknown,
     /// The key with this id has another algorithm.
@@ -160,43 +166,32 @@ impl KeySet {
     pub(crate) fn search(&self, kid: Option<&str>, algorithm: SignatureAlgorithm) -> Search<'_> {
         match kid {
             Some(kid) => {
-                let mut known = false;
-                let mut found = Vec::with_capacity(1);
-                for key in self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)) {
-                    known = true;
-                    if key.algorithm == algorithm {
-                        found.push(&key.public);
-                    }
+                let mut named = self.keys.iter().filter(|key| key.kid.as_deref() == Some(kid)).peekable();
+                if named.peek().is_none() {
+                    return Search::Unknown;
                 }
-                match (known, found.is_empty()) {
-                    (false, _) => Search::Unknown,
-                    (true, true) => Search::OtherAlgorithm,
-                    (true, false) => Search::Found(found),
+                let mut fitting = named.filter(|key| key.algorithm == algorithm);
+                match fitting.next() {
+                    Some(key) => Search::Found(key, fitting.collect()),
+                    None => Search::OtherAlgorithm,
                 }
             }
             None => {
                 let mut fitting = self.keys.iter().filter(|key| key.algorithm == algorithm);
                 match (fitting.next(), fitting.next()) {
                     (None, _) => Search::Unknown,
-                    (Some(key), None) => Search::Found(vec![&key.public]),
+                    (Some(key), None) => Search::Found(key, Vec::new()),
                     (Some(_), Some(_)) => Search::Ambiguous,
                 }
             }
         }
     }
-}
 
-/// Whether `signature` is the key's signature of `message`.
-pub(crate) fn signature_is_good(
-    key: &DecodingKey,
-    algorithm: SignatureAlgorithm,
-    message: &[u8],
-    signature: &Vec<u8>,
-) -> bool {
-    // The provider is named here and not taken from the library's process-wide default, which depends on what other
-    // crates of the program turn on.
-    (aws_lc::DEFAULT_PROVIDER.verifier_factory)(&algorithm.of_library(), key)
-        .is_ok_and(|verifier| verifier.verify(message, signature).is_ok())
+    /// Whether both sets hold the same keys under the same names.
+    #[cfg(feature = "discovery")]
+    pub(crate) fn same_as(&self, other: &Self) -> bool {
+        self.keys == other.keys
+    }
 }
 
 #[derive(Deserialize)]
@@ -244,15 +239,16 @@ impl VerifyingKey {
                 if jwk.crv.as_deref() != Some("P-256") || x.len() != 32 || y.len() != 32 {
                     return None;
                 }
+                // SEC 1 §2.3.3: an uncompressed point. One that isn't on the curve fails the parse.
                 let point: Vec<u8> = [&[4][..], x.as_slice(), y.as_slice()].concat();
-                DecodingKey::from_ec_der(&point)
+                ParsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point)
             }
             SignatureAlgorithm::Ed25519 => {
                 let x = octets(&jwk.x)?;
                 if jwk.crv.as_deref() != Some("Ed25519") || x.len() != 32 {
                     return None;
                 }
-                DecodingKey::from_ed_der(&x)
+                ParsedPublicKey::new(&ED25519, x)
             }
             SignatureAlgorithm::Rs256 | SignatureAlgorithm::Ps256 => {
                 let (n, e) = (octets(&jwk.n)?, octets(&jwk.e)?);
@@ -260,10 +256,14 @@ impl VerifyingKey {
                 if !(256..=1024).contains(&n.len()) || n.first().is_none_or(|first| *first == 0) || e.is_empty() {
                     return None;
                 }
-                DecodingKey::from_rsa_raw_components(&n, &e)
+                let parameters = match algorithm {
+                    SignatureAlgorithm::Ps256 => &RSA_PSS_2048_8192_SHA256,
+                    _ => &RSA_PKCS1_2048_8192_SHA256,
+                };
+                RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters)
             }
         };
-        Some(Self { kid: jwk.kid, algorithm, public })
+        Some(Self { kid: jwk.kid, algorithm, public: public.ok()? })
     }
 }
 
@@ -275,6 +275,10 @@ fn octets(member: &Option<String>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The public key of RFC 7515 A.3.
+    const EC_X: &str = "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU";
+    const EC_Y: &str = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0";
 
     fn rsa(extra: &str) -> String {
         let n = URL_SAFE_NO_PAD.encode([0xC5; 256]);
@@ -293,7 +297,7 @@ mod tests {
             rsa(r#","kid":"pss","alg":"PS256""#),
             format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","kid":"ed"}}"#),
             format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}","kid":"ed-named","alg":"Ed25519"}}"#),
-            format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{x}","kid":"ec"}}"#),
+            format!(r#"{{"kty":"EC","crv":"P-256","x":"{EC_X}","y":"{EC_Y}","kid":"ec"}}"#),
         ])
         .unwrap();
         let pinned = |kid: &str| read.keys.iter().find(|key| key.kid.as_deref() == Some(kid)).unwrap().algorithm;
@@ -326,6 +330,8 @@ mod tests {
             format!(r#"{{"kty":"EC","crv":"P-384","x":"{x}","y":"{x}"}}"#),
             format!(r#"{{"kty":"EC","crv":"P-384","x":"{x}","y":"{x}","alg":"ES256"}}"#),
             format!(r#"{{"kty":"EC","crv":"P-256","x":"AQ","y":"{x}"}}"#),
+            // Not on the curve.
+            format!(r#"{{"kty":"EC","crv":"P-256","x":"{EC_X}","y":"{x}"}}"#),
             format!(r#"{{"kty":"OKP","crv":"X25519","x":"{x}"}}"#),
             format!(r#"{{"kty":"OKP","crv":"Ed25519","x":"{x}=="}}"#),
             rsa(&format!(r#","kid":"{}""#, "k".repeat(MAX_KID_BYTES + 1))),
@@ -353,7 +359,7 @@ mod tests {
     #[test]
     fn a_token_without_kid_finds_a_key_only_when_one_fits() {
         let read = set(&[rsa(r#","kid":"a""#), rsa(r#","kid":"b","alg":"PS256""#), rsa(r#","kid":"c""#)]).unwrap();
-        assert!(matches!(read.search(None, SignatureAlgorithm::Ps256), Search::Found(keys) if keys.len() == 1));
+        assert!(matches!(read.search(None, SignatureAlgorithm::Ps256), Search::Found(_, others) if others.is_empty()));
         assert!(matches!(read.search(None, SignatureAlgorithm::Rs256), Search::Ambiguous));
         assert!(matches!(read.search(None, SignatureAlgorithm::Es256), Search::Unknown));
         assert!(matches!(read.search(Some("a"), SignatureAlgorithm::Ps256), Search::OtherAlgorithm));

@@ -1,4 +1,7 @@
 //! A tower layer that lets only requests with a valid token through, and answers the others itself.
+//!
+//! It needs of the framework only that a body can be made from a `String`, as those of axum and `http-body-util`'s
+//! `Full` can. Where that isn't so (tonic), [`Guard::authorize`] does the same in a few lines.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -74,7 +77,7 @@ where
         let mut ready = std::mem::replace(&mut self.inner, next);
         Box::pin(async move {
             let (mut parts, body) = request.into_parts();
-            let token = match guard.validated(&mut parts).await {
+            let token = match guard.authorize(&mut parts).await {
                 Ok(token) => token,
                 Err(denied) => return Ok(denied.to_response()),
             };

@@ -44,8 +44,21 @@ pub enum TokenRefusal {
     NotYetValid,
     /// The token is bound to a key (`cnf`), and its proof can't be checked here.
     BoundToKey,
+    /// The issuer has ended the token before its time: its status list says so.
+    Revoked,
+    /// The token's `status_list` can't be used: the list isn't the issuer's to publish, or has no such index.
+    UnusableStatus,
+    /// The authorization server says that the token isn't active (RFC 7662 §2.2).
+    Inactive,
     /// The issuer's keys can't be had at the moment, so the token can't be judged.
     KeysUnavailable,
+    /// The token's status list can't be had at the moment, and the guard was told to be strict.
+    StatusUnavailable,
+    /// The introspection endpoint can't be asked at the moment, so the token can't be judged.
+    IntrospectionUnavailable {
+        /// When to try again, in seconds.
+        retry_after: u64,
+    },
     /// The token lacks this scope.
     InsufficientScope(String),
     /// The token lacks a role.
@@ -75,18 +88,29 @@ impl TokenRefusal {
             | Self::MissingPermission
             | Self::NotOwner
             | Self::Policy => 403,
-            Self::KeysUnavailable => 503,
+            refusal if refusal.retry_after().is_some() => 503,
             _ => 401,
+        }
+    }
+
+    /// When the client may try again, in seconds, for a token that couldn't be judged (503): the value of `Retry-After`
+    /// (RFC 9110 §10.2.3). Such a refusal says nothing about the token; a client that throws it away errs.
+    pub fn retry_after(&self) -> Option<u64> {
+        match self {
+            Self::KeysUnavailable | Self::StatusUnavailable => Some(5),
+            Self::IntrospectionUnavailable { retry_after } => Some(*retry_after),
+            _ => None,
         }
     }
 
     /// The error code of RFC 6750 §3.1 or RFC 9470 §3.
     ///
-    /// `None` for a request without a token, which gets no code by RFC 6750 §3.1, and while the issuer's keys can't be
-    /// had, which is no fault of the token.
+    /// `None` for a request without a token, which gets no code by RFC 6750 §3.1, and while a token can't be judged,
+    /// which is no fault of it.
     pub fn code(&self) -> Option<&'static str> {
         match self {
-            Self::Missing | Self::KeysUnavailable => None,
+            Self::Missing => None,
+            refusal if refusal.retry_after().is_some() => None,
             Self::MalformedAuthorization => Some("invalid_request"),
             // RFC 6750 §3.1: "requires higher privileges than provided by the access token", of whatever kind.
             Self::InsufficientScope(_)
@@ -120,7 +144,12 @@ impl TokenRefusal {
             Self::Expired => "The access token has expired.",
             Self::NotYetValid => "The access token is not valid yet.",
             Self::BoundToKey => "The access token is bound to a key and can't be used as a bearer token here.",
-            Self::KeysUnavailable => "Access tokens can't be checked at the moment.",
+            Self::Revoked => "The access token has been revoked.",
+            Self::UnusableStatus => "The access token's status list can't be used.",
+            Self::Inactive => "The access token is not active.",
+            Self::KeysUnavailable | Self::StatusUnavailable | Self::IntrospectionUnavailable { .. } => {
+                "Access tokens can't be checked at the moment."
+            }
             Self::InsufficientScope(_) => "The access token lacks a scope.",
             Self::MissingRole => "The access token lacks a role.",
             Self::MissingPermission => "The access token lacks a permission.",
@@ -134,7 +163,7 @@ impl TokenRefusal {
     ///
     /// `resource_metadata` is the URL of the resource's metadata document (RFC 9728 §5.1).
     pub fn www_authenticate(&self, resource_metadata: Option<&str>) -> Option<String> {
-        if matches!(self, Self::KeysUnavailable) {
+        if self.retry_after().is_some() {
             return None;
         }
         let mut parameters = Vec::new();
@@ -209,7 +238,23 @@ mod tests {
              error_description=\"A more recent or stronger authentication is needed.\", \
              acr_values=\"phr phrh\", max_age=\"300\""
         );
-        assert_eq!(TokenRefusal::KeysUnavailable.www_authenticate(Some("https://api.example")), None);
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_judged_is_never_called_invalid() {
+        for refusal in [
+            TokenRefusal::KeysUnavailable,
+            TokenRefusal::StatusUnavailable,
+            TokenRefusal::IntrospectionUnavailable { retry_after: 7 },
+        ] {
+            assert_eq!((refusal.status(), refusal.code()), (503, None), "{refusal:?}");
+            assert!(refusal.retry_after().is_some_and(|seconds| seconds > 0));
+            assert_eq!(refusal.www_authenticate(Some("https://api.example")), None);
+        }
+        assert_eq!(TokenRefusal::IntrospectionUnavailable { retry_after: 7 }.retry_after(), Some(7));
+        for refusal in [TokenRefusal::Revoked, TokenRefusal::Inactive, TokenRefusal::UnusableStatus] {
+            assert_eq!((refusal.status(), refusal.code(), refusal.retry_after()), (401, Some("invalid_token"), None));
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ fn a_public_key_is_no_secret_and_an_unsigned_token_is_none() {
     let keys = set(&[&key]);
     let header = URL_SAFE_NO_PAD.encode(r#"{"typ":"at+jwt","alg":"HS256","kid":"k"}"#);
     let message = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims().to_string()));
-    for secret in [key.public_octets(), key.jwk()["n"].as_str().unwrap().as_bytes().to_vec(), Vec::new()] {
+    for secret in key.public_forms() {
         let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &secret), message.as_bytes());
         let token = format!("{message}.{}", URL_SAFE_NO_PAD.encode(tag.as_ref()));
         assert_eq!(refused(&keys, &token), TokenRefusal::UnsupportedAlgorithm);
@@ -380,4 +380,109 @@ fn what_is_no_signed_jwt_is_refused() {
     let large = key.token(&with("pad", json!("x".repeat(12_100))));
     assert!(large.len() > 16 * 1024);
     assert_eq!(refused(&keys, &large), TokenRefusal::TooLarge);
+}
+
+#[test]
+fn an_encrypted_token_is_not_taken() {
+    let key = Key::es256("k");
+    let keys = set(&[&key]);
+    let inner = key.token(&claims());
+    let header = json!({ "typ": "at+jwt", "alg": "RSA-OAEP-256", "enc": "A256GCM", "cty": "JWT", "kid": "k" });
+    let part = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    let header = part(header.to_string().as_bytes());
+    let jwe = [header.clone(), part(&[1; 256]), part(&[2; 12]), part(inner.as_bytes()), part(&[3; 16])].join(".");
+    assert_eq!(refused(&keys, &jwe), TokenRefusal::Malformed);
+    // A direct key leaves the second part empty.
+    let direct = [header, String::new(), part(&[2; 12]), part(inner.as_bytes()), part(&[3; 16])].join(".");
+    assert_eq!(refused(&keys, &direct), TokenRefusal::Malformed);
+}
+
+#[test]
+fn only_the_one_canonical_spelling_of_base64url_is_read() {
+    let key = Key::es256("k");
+    let keys = set(&[&key]);
+    // The lengths are chosen so that each part ends within a byte and so has unused bits.
+    let spelled = |part: &str| {
+        const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let last = LETTERS.iter().position(|letter| *letter == part.as_bytes()[part.len() - 1]).unwrap();
+        format!("{}{}", &part[..part.len() - 1], LETTERS[last + 1] as char)
+    };
+    let good = key.token(&claims());
+    let signature = good.rsplit_once('.').unwrap().1;
+    assert_eq!(signature.len(), 86);
+    let token = format!("{}.{}", good.rsplit_once('.').unwrap().0, spelled(signature));
+    assert_eq!(refused(&keys, &token), TokenRefusal::Malformed, "a second spelling of the signature");
+    for (at, character) in [(2, '+'), (2, '/'), (2, ' '), (2, '\n'), (2, '\0'), (2, '%'), (2, 'é')] {
+        for part in 0..3 {
+            let mut parts: Vec<String> = good.split('.').map(str::to_owned).collect();
+            parts[part].replace_range(at..=at, &character.to_string());
+            let judged = verifier().verify(&keys, &parts.join("."), NOW).unwrap_err();
+            // A changed payload fails at the signature before anyone decodes it.
+            let expected = if part == 1 { TokenRefusal::BadSignature } else { TokenRefusal::Malformed };
+            assert_eq!(judged, expected, "{character:?} in part {part}");
+        }
+    }
+}
+
+#[test]
+fn whitespace_and_dots_around_a_token_are_not_trimmed() {
+    let key = Key::ed25519("k");
+    let keys = set(&[&key]);
+    let good = key.token(&claims());
+    for token in [
+        format!(" {good}"),
+        format!("{good} "),
+        format!("\t{good}"),
+        format!("{good}\r\n"),
+        format!("{good}\0"),
+        format!("{good}.."),
+        format!("..{good}"),
+        good.replacen('.', "..", 1),
+        good.replacen('.', ". ", 1),
+        format!("Bearer {good}"),
+        format!("\"{good}\""),
+    ] {
+        let refusal = refused(&keys, &token);
+        assert!(matches!(refusal, TokenRefusal::Malformed | TokenRefusal::BadSignature), "{token:?}: {refusal:?}");
+    }
+}
+
+#[test]
+fn a_token_of_a_server_that_knows_only_rfc_9068_is_enough() {
+    let key = Key::rs256("2026-11");
+    let header = json!({ "typ": "application/at+jwt", "alg": "RS256", "kid": "2026-11", "x5t": "AAAA" });
+    let minimal = json!({
+        "iss": ISSUER, "sub": "5ba552d67", "aud": AUDIENCE, "exp": NOW + 60, "iat": NOW, "jti": "dbe39bf3a3ba4238a513f51d",
+        "client_id": "s6BhdRkqt3",
+    });
+    let token =
+        verifier().verify(&set(&[&key]), &key.token_of(&header.to_string(), &minimal.to_string()), NOW).unwrap();
+    assert!(token.scope.is_empty() && token.roles.is_empty() && token.status.is_none() && token.other.is_empty());
+}
+
+#[test]
+fn a_status_claim_is_read_strictly_or_left_alone() {
+    let key = Key::ed25519("k");
+    let keys = set(&[&key]);
+    let uri = "https://id.example/status/1";
+    let list = |list: Value| key.token(&with("status", json!({ "status_list": list })));
+    let token = verifier().verify(&keys, &list(json!({ "idx": 7, "uri": uri })), NOW).unwrap();
+    let status = token.status.as_ref().unwrap();
+    assert_eq!((status.idx, status.uri.as_str()), (7, uri));
+    for bad in [
+        json!({ "idx": -1, "uri": uri }),
+        json!({ "idx": "7", "uri": uri }),
+        json!({ "idx": 7.5, "uri": uri }),
+        json!({ "idx": 7 }),
+        json!({ "uri": uri }),
+        json!({ "idx": 7, "uri": 7 }),
+        json!([]),
+        Value::Null,
+    ] {
+        assert_eq!(refused(&keys, &list(bad.clone())), TokenRefusal::MalformedClaims, "{bad}");
+    }
+    for other in [json!("active"), json!({ "assertion": "x" }), json!({})] {
+        let token = verifier().verify(&keys, &key.token(&with("status", other.clone())), NOW).unwrap();
+        assert_eq!((&token.status, &token.other["status"]), (&None, &other));
+    }
 }

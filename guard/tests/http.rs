@@ -9,7 +9,8 @@ use axum::http::{Request, Response, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use keyward_guard::{
-    AccessToken, Denied, Guard, KeySet, RequirePermission, RequireRole, RequireScope, Verifier, permission, role, scope,
+    AccessToken, Denied, Guard, KeySet, RequirePermission, RequireRole, RequireScope, ResourceMetadata, Verifier,
+    permission, role, scope,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
@@ -324,4 +325,70 @@ async fn one_guard_never_vouches_for_another() {
     let mut both = claims();
     both["aud"] = json!([AUDIENCE, "https://other.example"]);
     assert_eq!(ask(both).await.unwrap().status().as_u16(), 200);
+}
+
+/// A body that has nothing to do with axum.
+#[derive(Debug, PartialEq)]
+struct PlainBody(String);
+
+impl From<String> for PlainBody {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+#[tokio::test]
+async fn the_layer_needs_nothing_of_axum() {
+    let key = Key::ed25519("k");
+    let guard = guard(&key, AUDIENCE, &Arc::new(AtomicUsize::new(0)));
+    let service = tower::ServiceBuilder::new().layer(guard.layer()).service_fn(|request: Request<()>| async move {
+        let token = request.extensions().get::<AccessToken>().unwrap();
+        Ok::<_, std::convert::Infallible>(Response::new(PlainBody(token.sub.clone())))
+    });
+    let request = |authorization: &str| Request::get("/").header("authorization", authorization).body(()).unwrap();
+    let answer = service.clone().oneshot(request(&format!("Bearer {}", key.token(&claims())))).await.unwrap();
+    assert_eq!((answer.status(), answer.into_body()), (StatusCode::OK, PlainBody("alice".into())));
+    let answer = service.oneshot(request("Bearer x")).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+    assert!(answer.headers()["www-authenticate"].to_str().unwrap().contains("resource_metadata="));
+    assert!(answer.into_body().0.contains("invalid_token"));
+}
+
+#[tokio::test]
+async fn a_request_can_be_authorized_by_hand() {
+    let key = Key::ed25519("k");
+    let guard = guard(&key, AUDIENCE, &Arc::new(AtomicUsize::new(0)));
+    let bearer = format!("Bearer {}", key.token(&claims()));
+    let (mut good, ()) = Request::get("/").header("authorization", bearer).body(()).unwrap().into_parts();
+    assert_eq!(guard.authorize(&mut good).await.unwrap().sub, "alice");
+    let (mut bad, ()) = Request::get("/").body(()).unwrap().into_parts();
+    let answer: Response<PlainBody> = guard.authorize(&mut bad).await.unwrap_err().to_response();
+    assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_resource_describes_itself_where_its_challenges_point() {
+    let key = Key::ed25519("k");
+    let metadata = ResourceMetadata::new("https://api.example/notes", ISSUER).scopes(["notes.read"]);
+    let guard = Guard::builder(Verifier::new(ISSUER).audience("https://api.example/notes"))
+        .described_by(&metadata)
+        .with_keys(KeySet::from_jwks_json(jwks(&[&key]).as_bytes()).unwrap());
+    let router = Router::new()
+        .route("/notes", get(|_: AccessToken| async { "notes" }))
+        .with_state(guard)
+        .merge(metadata.router());
+    let ask = |path: &str| router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap());
+    let refused = ask("/notes").await.unwrap();
+    let challenge = refused.headers()["www-authenticate"].to_str().unwrap();
+    let url = challenge.strip_prefix("Bearer resource_metadata=\"").unwrap().strip_suffix('"').unwrap();
+    assert_eq!(url, "https://api.example/.well-known/oauth-protected-resource/notes");
+    let answer = ask(url.strip_prefix("https://api.example").unwrap()).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert_eq!(answer.headers()["access-control-allow-origin"], "*");
+    assert_eq!(answer.headers()["content-type"], "application/json");
+    let body = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+    let document: Value = serde_json::from_slice(&body).unwrap();
+    // RFC 9728 §3.3: the client compares `resource` with the URL that it made the metadata's URL from.
+    assert_eq!(document["resource"], "https://api.example/notes");
+    assert_eq!(document["authorization_servers"], json!([ISSUER]));
 }

@@ -1,18 +1,18 @@
 //! An issuer for the tests: keys, tokens that can be bent at will, and a server on loopback whose answers can be changed.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaKeyPair, RsaPublicKeyComponents,
-};
 use axum::Router;
-use axum::http::{StatusCode, Uri};
+use axum::body::to_bytes;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use keyward_guard::SignatureAlgorithm;
+use keyward_guard::testing::TestKey;
 use serde_json::{Value, json};
 
 /// The time at which the tests live, in Unix seconds.
@@ -22,107 +22,71 @@ pub const ISSUER: &str = "https://id.example";
 /// The audience of every test.
 pub const AUDIENCE: &str = "https://api.example";
 
-/// RSA keys take long to make; all tests share this one.
-static RSA: LazyLock<RsaKeyPair> = LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
-
-enum Private {
-    Es256(EcdsaKeyPair),
-    Ed25519(Ed25519KeyPair),
-    Rs256,
-    Ps256,
-}
-
 /// A key pair of the test issuer.
-pub struct Key {
-    pub kid: &'static str,
-    private: Private,
-}
+pub struct Key(TestKey);
 
 impl Key {
-    pub fn es256(kid: &'static str) -> Self {
-        Self { kid, private: Private::Es256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap()) }
+    pub fn es256(kid: &str) -> Self {
+        Self(TestKey::new(kid, SignatureAlgorithm::Es256))
     }
 
-    pub fn ed25519(kid: &'static str) -> Self {
-        Self { kid, private: Private::Ed25519(Ed25519KeyPair::generate().unwrap()) }
+    pub fn ed25519(kid: &str) -> Self {
+        Self(TestKey::new(kid, SignatureAlgorithm::Ed25519))
     }
 
-    pub fn rs256(kid: &'static str) -> Self {
-        Self { kid, private: Private::Rs256 }
+    pub fn rs256(kid: &str) -> Self {
+        Self(TestKey::new(kid, SignatureAlgorithm::Rs256))
     }
 
-    pub fn ps256(kid: &'static str) -> Self {
-        Self { kid, private: Private::Ps256 }
+    pub fn ps256(kid: &str) -> Self {
+        Self(TestKey::new(kid, SignatureAlgorithm::Ps256))
     }
 
     pub fn alg(&self) -> &'static str {
-        match self.private {
-            Private::Es256(_) => "ES256",
-            Private::Ed25519(_) => "EdDSA",
-            Private::Rs256 => "RS256",
-            Private::Ps256 => "PS256",
-        }
+        self.0.alg()
     }
 
     pub fn jwk(&self) -> Value {
-        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
-        let mut jwk = match &self.private {
-            Private::Es256(pair) => {
-                let point = pair.public_key().as_ref();
-                json!({ "kty": "EC", "crv": "P-256", "x": encode(&point[1..33]), "y": encode(&point[33..]) })
-            }
-            Private::Ed25519(pair) => {
-                json!({ "kty": "OKP", "crv": "Ed25519", "x": encode(pair.public_key().as_ref()) })
-            }
-            Private::Rs256 | Private::Ps256 => {
-                let parts = RsaPublicKeyComponents::<Vec<u8>>::from(RSA.public_key());
-                json!({ "kty": "RSA", "n": encode(&parts.n), "e": encode(&parts.e) })
-            }
-        };
-        jwk["kid"] = self.kid.into();
-        jwk["alg"] = self.alg().into();
-        jwk["use"] = "sig".into();
-        jwk
-    }
-
-    /// The DER of the public key: what an attacker would take for the secret of an HMAC.
-    pub fn public_octets(&self) -> Vec<u8> {
-        match &self.private {
-            Private::Es256(pair) => pair.public_key().as_ref().to_vec(),
-            Private::Ed25519(pair) => pair.public_key().as_ref().to_vec(),
-            Private::Rs256 | Private::Ps256 => RSA.public_key().as_ref().to_vec(),
-        }
-    }
-
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let random = SystemRandom::new();
-        let rsa = |encoding| {
-            let mut signature = vec![0; RSA.public_modulus_len()];
-            RSA.sign(encoding, &random, message, &mut signature).unwrap();
-            signature
-        };
-        match &self.private {
-            Private::Es256(pair) => pair.sign(&random, message).unwrap().as_ref().to_vec(),
-            Private::Ed25519(pair) => pair.sign(message).as_ref().to_vec(),
-            Private::Rs256 => rsa(&RSA_PKCS1_SHA256),
-            Private::Ps256 => rsa(&RSA_PSS_SHA256),
-        }
+        self.0.jwk()
     }
 
     pub fn header(&self) -> Value {
-        json!({ "typ": "at+jwt", "alg": self.alg(), "kid": self.kid })
+        self.0.header("at+jwt")
     }
 
     /// Signs whatever it is given.
     pub fn token_of(&self, header: &str, claims: &str) -> String {
-        let message = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(claims));
-        let signature = self.sign(message.as_bytes());
-        format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature))
+        self.0.sign_text(header, claims)
     }
 
     /// A token with these claims under a proper header.
     pub fn token(&self, claims: &Value) -> String {
-        self.token_of(&self.header().to_string(), &claims.to_string())
+        self.of_kind("at+jwt", claims)
+    }
+
+    /// A JWT of another kind.
+    pub fn of_kind(&self, typ: &str, claims: &Value) -> String {
+        self.0.sign(&self.0.header(typ), claims)
+    }
+
+    /// What an attacker would take for the secret of an HMAC: the public key in whatever form it is published.
+    pub fn public_forms(&self) -> Vec<Vec<u8>> {
+        let jwk = self.jwk();
+        let octets = |name: &str| jwk[name].as_str().map(|text| URL_SAFE_NO_PAD.decode(text).unwrap());
+        let mut forms = vec![jwk.to_string().into_bytes(), Vec::new()];
+        for name in ["n", "x", "y"] {
+            forms.extend(octets(name));
+            forms.extend(jwk[name].as_str().map(|text| text.as_bytes().to_vec()));
+        }
+        if let (Some(n), Some(e)) = (octets("n"), octets("e")) {
+            use aws_lc_rs::encoding::AsDer as _;
+            let der = aws_lc_rs::signature::RsaPublicKeyComponents { n, e }.as_der().unwrap();
+            let text = base64::engine::general_purpose::STANDARD.encode(der.as_ref());
+            let lines: Vec<_> = text.as_bytes().chunks(64).map(|line| str::from_utf8(line).unwrap()).collect();
+            let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
+            forms.extend([der.as_ref().to_vec(), pem.trim_end().as_bytes().to_vec(), pem.into_bytes()]);
+        }
+        forms
     }
 }
 
@@ -143,31 +107,52 @@ pub fn claims_of(issuer: &str) -> Value {
 }
 
 /// What one path answers.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct Answer {
     status: u16,
     location: Option<String>,
+    etag: Option<&'static str>,
+    /// Waits before it answers.
+    delay: Duration,
     body: String,
 }
 
 impl Answer {
     pub fn ok(body: impl Into<String>) -> Self {
-        Self { status: 200, location: None, body: body.into() }
+        Self { status: 200, body: body.into(), ..Self::default() }
     }
 
     pub fn status(status: u16) -> Self {
-        Self { status, location: None, body: String::new() }
+        Self { status, ..Self::default() }
     }
 
     pub fn redirect(to: impl Into<String>) -> Self {
-        Self { status: 302, location: Some(to.into()), body: String::new() }
+        Self { status: 302, location: Some(to.into()), ..Self::default() }
     }
+
+    pub fn etag(self, etag: &'static str) -> Self {
+        Self { etag: Some(etag), ..self }
+    }
+
+    pub fn after(self, delay: Duration) -> Self {
+        Self { delay, ..self }
+    }
+}
+
+/// A request as it came.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    pub authorization: Option<String>,
+    pub accept: Option<String>,
+    pub body: String,
 }
 
 #[derive(Default)]
 struct Served {
     answers: HashMap<String, Answer>,
     asked: HashMap<String, usize>,
+    unchanged: HashMap<String, usize>,
+    last: HashMap<String, Seen>,
 }
 
 /// A server on loopback.
@@ -196,21 +181,7 @@ impl Server {
         let server =
             Self { url: format!("http://{}", listener.local_addr().unwrap()), served: Arc::new(Mutex::default()) };
         let served = Arc::clone(&server.served);
-        let router = Router::new().fallback(move |uri: Uri| {
-            let answer = {
-                let mut served = served.lock().unwrap();
-                *served.asked.entry(uri.path().to_owned()).or_default() += 1;
-                served.answers.get(uri.path()).cloned().unwrap_or(Answer::status(404))
-            };
-            let location = answer.location.map(|to| [("location", to)]);
-            async move {
-                let status = StatusCode::from_u16(answer.status).unwrap();
-                match location {
-                    Some(location) => axum::response::IntoResponse::into_response((status, location)),
-                    None => axum::response::IntoResponse::into_response((status, answer.body)),
-                }
-            }
-        });
+        let router = Router::new().fallback(move |request: Request| answer(Arc::clone(&served), request));
         tokio::spawn(async move { axum::serve(listener, router).await });
         server
     }
@@ -226,4 +197,46 @@ impl Server {
     pub fn asked(&self, path: &str) -> usize {
         self.served.lock().unwrap().asked.get(path).copied().unwrap_or(0)
     }
+
+    /// How often 304 was answered.
+    pub fn unchanged(&self, path: &str) -> usize {
+        self.served.lock().unwrap().unchanged.get(path).copied().unwrap_or(0)
+    }
+
+    pub fn last(&self, path: &str) -> Seen {
+        self.served.lock().unwrap().last.get(path).cloned().unwrap_or_default()
+    }
+}
+
+async fn answer(served: Arc<Mutex<Served>>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, 1 << 20).await.unwrap();
+    let path = parts.uri.path().to_owned();
+    let header = |name: &str| parts.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let seen = Seen {
+        authorization: header("authorization"),
+        accept: header("accept"),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+    };
+    let answer = {
+        let mut served = served.lock().unwrap();
+        *served.asked.entry(path.clone()).or_default() += 1;
+        served.last.insert(path.clone(), seen);
+        let answer = served.answers.get(&path).cloned().unwrap_or(Answer::status(404));
+        if answer.etag.is_some() && header("if-none-match").as_deref() == answer.etag {
+            *served.unchanged.entry(path).or_default() += 1;
+            return StatusCode::NOT_MODIFIED.into_response();
+        }
+        answer
+    };
+    if !answer.delay.is_zero() {
+        crate::pause(answer.delay).await;
+    }
+    let mut response = (StatusCode::from_u16(answer.status).unwrap(), answer.body).into_response();
+    for (name, value) in [("location", answer.location.as_deref()), ("etag", answer.etag)] {
+        if let Some(value) = value {
+            response.headers_mut().insert(name, value.parse().unwrap());
+        }
+    }
+    response
 }

@@ -9,26 +9,11 @@ use keyward_guard::{Discovery, Guard, TokenRefusal, Verifier};
 use serde_json::json;
 
 use crate::issuer::{AUDIENCE, Answer, JWKS, Key, METADATA, NOW, OPENID, Server, claims_of, jwks};
+use crate::{advance, pause, until};
 
 fn guard(issuer: &str, discovery: Discovery) -> Guard {
     let verifier = Verifier::new(issuer).audience(AUDIENCE);
     Guard::builder(verifier).clock(|| NOW).discover(discovery).unwrap()
-}
-
-#[allow(clippy::disallowed_methods, reason = "a real server runs on real time")]
-async fn pause(duration: Duration) {
-    tokio::time::sleep(duration).await;
-}
-
-/// Waits until something holds, but not for ever.
-async fn until(mut holds: impl FnMut() -> bool) {
-    for _ in 0..500 {
-        if holds() {
-            return;
-        }
-        pause(Duration::from_millis(10)).await;
-    }
-    panic!("it didn't happen within 5 s");
 }
 
 /// A guard that has its first keys.
@@ -288,4 +273,101 @@ async fn an_issuer_behind_a_private_authority_needs_that_authority() {
     assert_eq!(outcome(&trusting, &token).await, Ok("alice".into()));
     let stranger = guard(&issuer, Discovery::new());
     assert_eq!(outcome(&stranger, &token).await, Err(TokenRefusal::KeysUnavailable));
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_away_for_an_hour_is_survived() {
+    let (known, new) = (Key::es256("known"), Key::es256("new"));
+    let server = Server::start(&[&known]).await;
+    let guard = ready(&server.url, Discovery::new()).await;
+    let claims = claims_of(&server.url);
+    server.set(METADATA, Answer::status(503));
+    server.set(OPENID, Answer::status(503));
+    for minute in 1..=60 {
+        advance(Duration::from_secs(60)).await;
+        pause(Duration::from_millis(5)).await;
+        assert_eq!(outcome(&guard, &known.token(&claims)).await, Ok("alice".into()), "minute {minute}");
+    }
+    assert!(server.asked(METADATA) > 20, "it was looked for all the time: {}", server.asked(METADATA));
+    // Back, with another key: it is met at once by its first token.
+    server.set(METADATA, Answer::ok(server.metadata()));
+    server.set(JWKS, Answer::ok(jwks(&[&known, &new])));
+    advance(Duration::from_secs(10)).await;
+    assert_eq!(outcome(&guard, &new.token(&claims)).await, Ok("alice".into()));
+}
+
+#[tokio::test]
+async fn two_guards_pass_through_a_rotation_though_one_has_old_keys() {
+    let (old, new) = (Key::es256("old"), Key::es256("new"));
+    let server = Server::start(&[&old]).await;
+    let behind = ready(&server.url, Discovery::new().refresh_every(Duration::from_secs(3600))).await;
+    let claims = claims_of(&server.url);
+    let old_token = old.token(&claims);
+    assert_eq!(outcome(&behind, &old_token).await, Ok("alice".into()));
+    // Published before it is used, then used, then the old one is withdrawn.
+    server.set(JWKS, Answer::ok(jwks(&[&old, &new])));
+    let fresh = ready(&server.url, Discovery::new()).await;
+    let new_token = new.token(&claims);
+    for guard in [&behind, &fresh] {
+        assert_eq!(outcome(guard, &old_token).await, Ok("alice".into()));
+        assert_eq!(outcome(guard, &new_token).await, Ok("alice".into()));
+    }
+    server.set(JWKS, Answer::ok(jwks(&[&new])));
+    fresh.issuer_keys().unwrap().refresh().await.unwrap();
+    assert_eq!(outcome(&fresh, &old_token).await, Err(TokenRefusal::UnknownKey), "though it was remembered");
+    assert_eq!(outcome(&fresh, &new_token).await, Ok("alice".into()));
+    assert_eq!(outcome(&behind, &old_token).await, Ok("alice".into()), "its keys are still the old ones");
+}
+
+/// Sends an endless answer, or one that drips, to every connection.
+async fn misbehave(body: &'static [u8], pause_between: Option<Duration>) -> String {
+    use tokio::io::AsyncWriteExt as _;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n";
+                drop(stream.write_all(head).await);
+                while stream.write_all(body).await.is_ok() {
+                    if let Some(between) = pause_between {
+                        pause(between).await;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn an_endless_or_dripping_jwks_does_not_replace_good_keys_and_holds_nobody_up() {
+    let key = Key::ed25519("good");
+    let server = Server::start(&[&key]).await;
+    let guard = ready(&server.url, Discovery::new().timeout(Duration::from_millis(300))).await;
+    let keys = guard.issuer_keys().unwrap();
+    let token = key.token(&claims_of(&server.url));
+    let endless = misbehave(&[b' '; 16 * 1024], None).await;
+    let dripping = misbehave(b" ", Some(Duration::from_millis(20))).await;
+    for uri in [endless, dripping] {
+        server.set(METADATA, Answer::ok(json!({ "issuer": server.url, "jwks_uri": uri }).to_string()));
+        let (refreshed, judged) = tokio::join!(keys.refresh(), outcome(&guard, &token));
+        let error = refreshed.expect_err("no key can be read from it");
+        assert_eq!(judged, Ok("alice".into()), "{error}");
+        assert!(keys.current().unwrap().contains("good"));
+    }
+}
+
+#[tokio::test]
+async fn keys_that_did_not_change_stay_the_same_object() {
+    let key = Key::ed25519("k");
+    let server = Server::start(&[&key]).await;
+    let guard = ready(&server.url, Discovery::new()).await;
+    let keys = guard.issuer_keys().unwrap();
+    let before = keys.current().unwrap();
+    keys.refresh().await.unwrap();
+    assert!(Arc::ptr_eq(&before, &keys.current().unwrap()));
+    server.set(JWKS, Answer::ok(jwks(&[&Key::ed25519("k")])));
+    keys.refresh().await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &keys.current().unwrap()), "another key under the same name");
 }

@@ -1,13 +1,14 @@
 //! `keyward-bench`: starts a server on one core, loads it from another, and compares each path with its floor.
 //!
-//! `keyward-bench` runs the scenarios and prints a report; `keyward-bench floor NAME` is the process that serves a
-//! floor. Exit status: 0 passed, 1 operations failed or a target was missed, 2 the benchmark could not be run.
+//! `keyward-bench` runs the scenarios and prints a report; `keyward-bench guard` measures the crate for resource servers;
+//! `keyward-bench floor NAME` is the process that serves a floor. Exit status: 0 passed, 1 operations failed or a target was missed, 2 the benchmark could not be run.
 
 mod browser;
 mod campaign;
 mod clock;
 mod failure;
 mod floor;
+mod guard;
 mod histogram;
 mod load;
 mod machine;
@@ -44,6 +45,15 @@ struct Arguments {
 enum Task {
     /// Serve a floor until standard input ends.
     Floor(FloorArguments),
+    /// Measure keyward-guard beside the bare signature check; needs no server.
+    Guard(GuardArguments),
+}
+
+#[derive(Args)]
+struct GuardArguments {
+    /// Measured seconds in all.
+    #[arg(long, default_value_t = 8.0)]
+    seconds: f64,
 }
 
 #[derive(Args)]
@@ -99,6 +109,7 @@ fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.command {
         Some(Task::Floor(floor)) => serve_floor(floor),
+        Some(Task::Guard(guard)) => measure_guard(guard),
         None => bench(arguments.run),
     };
     match done {
@@ -135,6 +146,15 @@ fn serve_floor(arguments: FloorArguments) -> Result<ExitCode, Failure> {
         served.await.during("the floor's task")?
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The costs of `keyward-guard`.
+fn measure_guard(arguments: GuardArguments) -> Result<ExitCode, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().during("starting the runtime")?;
+    let report = runtime.block_on(guard::measure(seconds(arguments.seconds)?))?;
+    let text = report.markdown().during("writing the report")?;
+    std::io::stdout().write_all(text.as_bytes()).during("writing the report")?;
+    Ok(if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The run of the scenarios.

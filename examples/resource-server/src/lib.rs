@@ -18,13 +18,16 @@ mod notes;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use axum::extract::{DefaultBodyLimit, FromRef, Path, State};
+use axum::body::Body;
+use axum::extract::{DefaultBodyLimit, FromRef, State};
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
-use keyward_guard::{AccessToken, Discovery, Guard, RequireRole, RequireScope, Verifier, role, scope};
+use keyward_guard::{
+    AccessToken, Discovery, Guard, RequireRole, RequireScope, ResourceMetadata, Verifier, role, scope,
+};
 use serde_json::{Value, json};
 
 use crate::cors::AllowedOrigins;
@@ -67,13 +70,6 @@ pub struct Config {
 struct Api {
     guard: Guard,
     notes: Arc<Notes>,
-    metadata: Arc<Metadata>,
-}
-
-struct Metadata {
-    document: Value,
-    /// The path of the audience, which RFC 9728 §3.1 appends to the well-known one.
-    path: String,
 }
 
 impl FromRef<Api> for Guard {
@@ -97,38 +93,36 @@ pub async fn run(listener: tokio::net::TcpListener, config: Config) -> std::io::
 }
 
 fn router(config: &Config, public_url: &str) -> std::io::Result<Router> {
-    let path = resource_path(&config.audience).to_owned();
     let mut discovery = Discovery::new();
     if let Some(file) = &config.extra_ca {
         discovery = discovery.extra_root_ca(std::fs::read(file)?);
     }
+    let metadata = ResourceMetadata::new(&config.audience, &config.issuer)
+        .scopes(["notes.read", "notes.write"])
+        .name("Notes")
+        .served_at(public_url);
     let verifier = Verifier::new(&config.issuer).audience(&config.audience);
     let guard = Guard::builder(verifier)
         .role_implies("admin", ["moderator"])
         .role_implies("moderator", ["user"])
-        .resource_metadata(format!("{public_url}{WELL_KNOWN}{path}"))
+        .described_by(&metadata)
         .discover(discovery)
         .map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidInput, error))?;
-    let document = json!({
-        "resource": config.audience,
-        "authorization_servers": [config.issuer],
-        "scopes_supported": ["notes.read", "notes.write"],
-        "bearer_methods_supported": ["header"],
-        "resource_name": "Notes",
-    });
-    let api = Api { guard, notes: Arc::new(Notes::default()), metadata: Arc::new(Metadata { document, path }) };
+    let api = Api { guard, notes: Arc::new(Notes::default()) };
     let origins = AllowedOrigins::new(&config.web_origins)?;
-    Ok(Router::new()
+    let mut router = Router::new()
         .route("/api/me", get(me))
         .route("/api/notes", get(list).post(keep))
         .route("/api/admin", get(admin))
         .layer(middleware::map_response(not_stored))
         .layer(middleware::from_fn_with_state(Arc::new(origins), cors::answer))
         .route("/", get(|| async { ABOUT }))
-        .route(WELL_KNOWN, get(metadata))
-        .route(&format!("{WELL_KNOWN}/{{*path}}"), get(metadata_of_path))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
-        .with_state(api))
+        .merge(metadata.router());
+    // For clients that ask the host instead of the resource; this host has but one.
+    if metadata.path() != WELL_KNOWN {
+        router = router.route(WELL_KNOWN, get(move || async move { metadata.to_response::<Body>() }));
+    }
+    Ok(router.layer(DefaultBodyLimit::max(MAX_BODY)).with_state(api))
 }
 
 async fn me(token: AccessToken) -> Json<Value> {
@@ -158,47 +152,10 @@ async fn admin(State(api): State<Api>, _: RequireRole<Admin>) -> Json<Value> {
     Json(json!({ "people": people, "notes": notes }))
 }
 
-/// RFC 9728 §3.2. Readable from any page: it holds nothing private.
-async fn metadata(State(api): State<Api>) -> Response {
-    ([("access-control-allow-origin", "*")], Json(&api.metadata.document)).into_response()
-}
-
-async fn metadata_of_path(State(api): State<Api>, Path(path): Path<String>) -> Response {
-    match api.metadata.path.strip_prefix('/') {
-        Some(own) if own == path => metadata(State(api)).await,
-        _ => StatusCode::NOT_FOUND.into_response(),
-    }
-}
-
 /// Answers to tokens are for their owner alone.
 async fn not_stored(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
-}
-
-/// The path of an audience that is a URL, without a closing slash; empty for others.
-fn resource_path(audience: &str) -> &str {
-    let rest = audience.strip_prefix("https://").or_else(|| audience.strip_prefix("http://")).unwrap_or_default();
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    rest.find('/').and_then(|start| rest.get(start..)).unwrap_or_default().trim_end_matches('/')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_path_of_an_audience() {
-        for (audience, path) in [
-            ("https://api.example", ""),
-            ("https://api.example/", ""),
-            ("http://127.0.0.1:4003/notes/", "/notes"),
-            ("https://api.example/a/b?c#d", "/a/b"),
-            ("urn:example:api/x", ""),
-        ] {
-            assert_eq!(resource_path(audience), path, "{audience}");
-        }
-    }
 }

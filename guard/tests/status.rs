@@ -57,7 +57,7 @@ async fn a_revoked_token_is_refused_within_five_seconds() {
     issuer.revoke(&ended);
     assert_eq!(outcome(&guard, &ended).await, Ok("alice".into()), "the copy is still good");
     let asked = issuer.asked("/status-lists/1");
-    advance(Duration::from_millis(4_500)).await;
+    advance(Duration::from_secs(4)).await;
     until(|| issuer.asked("/status-lists/1") > asked).await;
     let mut judged = outcome(&guard, &ended).await;
     for _ in 0..50 {
@@ -227,9 +227,9 @@ async fn a_copy_that_grew_old_counts_as_unavailable() {
         assert_eq!(outcome(guard, &good).await, Ok("alice".into()));
     }
     server.set(LIST, Answer::status(503));
-    advance(Duration::from_secs(8)).await;
+    advance(Duration::from_secs(6)).await;
     assert_eq!(outcome(&closed, &good).await, Ok("alice".into()), "one lost answer stops nobody");
-    advance(Duration::from_secs(8)).await;
+    advance(Duration::from_secs(6)).await;
     assert_eq!(outcome(&closed, &good).await, Err(TokenRefusal::StatusUnavailable));
     assert_eq!(outcome(&open, &good).await, Ok("alice".into()));
     for guard in [&open, &closed] {

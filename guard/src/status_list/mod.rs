@@ -90,7 +90,7 @@ impl StatusLists {
         self
     }
 
-    /// Refreshes at this interval, at least 1 s, instead of at four fifths of the list's `ttl`.
+    /// Refreshes at this interval, at least 1 s, instead of at three fifths of the list's `ttl`.
     pub fn refresh_every(mut self, interval: Duration) -> Self {
         self.refresh_every = Some(interval);
         self
@@ -313,11 +313,12 @@ impl Follower {
         }
     }
 
-    /// §13.7: a copy is good for `ttl`. A little less, so that a revocation is known within it and not just after it.
+    /// §13.7: a copy is good for `ttl`. Less than that, so that a revocation is known here within `ttl` though the issuer
+    /// needs a second or so to publish it.
     fn interval(&self, ttl: Option<u64>) -> Duration {
         let wanted = self.settings.refresh_every.unwrap_or_else(|| {
             let ttl = ttl.map_or(DEFAULT_TTL, |seconds| Duration::from_secs(seconds.min(3600)));
-            ttl * 4 / 5
+            ttl * 3 / 5
         });
         wanted.max(SHORTEST_INTERVAL)
     }

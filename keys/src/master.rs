@@ -1,7 +1,8 @@
-//! The master key and the keys that are derived from it, one for each purpose (HKDF-SHA256, RFC 5869).
+//! The master key, and the keys that HKDF-SHA256 (RFC 5869) derives from a secret, one for each purpose.
 //!
 //! The master key never seals or hashes anything itself: separate uses have separate keys, so that a weakness or a
-//! leak of one use doesn't reach the others. Left out: where the key file lies and who may read it.
+//! leak of one use doesn't reach the others. Its own one use is to seal the root secret ([`crate::root`]), from which
+//! the keys of all other purposes come. Left out: where the key file lies and who may read it.
 
 use std::fmt;
 
@@ -44,11 +45,13 @@ pub enum Purpose {
     PairwiseSubject,
     /// Derives the public session id (`sid`) that a client sees.
     SessionId,
+    /// Seals the root secret. The only purpose of a master key.
+    RootSealing,
 }
 
 impl Purpose {
     /// Every purpose.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::SigningKeySealing,
         Self::ClientSecretSealing,
         Self::RequestSealing,
@@ -59,6 +62,7 @@ impl Purpose {
         Self::Csrf,
         Self::PairwiseSubject,
         Self::SessionId,
+        Self::RootSealing,
     ];
 
     /// The `info` of the derivation (RFC 5869 §3.2). Written into data at rest: never change one.
@@ -74,6 +78,7 @@ impl Purpose {
             Self::Csrf => "keyward/1/csrf",
             Self::PairwiseSubject => "keyward/1/pairwise-subject",
             Self::SessionId => "keyward/1/session-id",
+            Self::RootSealing => "keyward/1/root-sealing",
         }
     }
 }
@@ -81,7 +86,7 @@ impl Purpose {
 /// The `info` of [`MasterKey::fingerprint`]; different from every purpose's.
 const FINGERPRINT_LABEL: &str = "keyward/1/fingerprint";
 
-/// The one secret from which all sealing and hashing keys come: 32 octets, wiped when dropped, never printed.
+/// The one secret that an operator keeps: 32 octets, wiped when dropped, never printed.
 pub struct MasterKey {
     octets: Zeroizing<[u8; 32]>,
 }
@@ -168,6 +173,11 @@ impl MasterKey {
         line.push_str(KEY_FILE_PREFIX);
         URL_SAFE_NO_PAD.encode_string(self.octets.as_slice(), &mut line);
         line
+    }
+
+    /// The octets, for this crate's own use.
+    pub(crate) fn octets(&self) -> &[u8; 32] {
+        &self.octets
     }
 
     /// The key for one purpose. The same master key and purpose always give the same key.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der};
+use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
@@ -31,8 +31,8 @@ pub enum KeyError {
     /// The library couldn't make a key or find chance for it.
     #[error("a key could not be generated")]
     Generate,
-    /// The library couldn't prepare a derived key.
-    #[error("a derived key could not be prepared")]
+    /// The library couldn't prepare a derived key or write a public one.
+    #[error("a key could not be prepared")]
     Prepare,
     /// The octets aren't a PKCS#8 private key for the algorithm.
     #[error("the octets are not a PKCS#8 private key for {algorithm}: {reason}")]
@@ -192,6 +192,19 @@ impl SigningKey {
     #[must_use]
     pub fn public_jwk(&self) -> Value {
         self.public.to_jwk(&self.kid)
+    }
+
+    /// The public half as SubjectPublicKeyInfo (RFC 5280 §4.1.2.7), DER.
+    ///
+    /// # Errors
+    /// [`KeyError::Prepare`] when the library can't write it.
+    pub fn public_spki(&self) -> Result<Vec<u8>, KeyError> {
+        let der: Result<PublicKeyX509Der<'static>, Unspecified> = match &self.pair {
+            KeyPair::Ecdsa(pair) => pair.public_key().as_der(),
+            KeyPair::Ed25519(pair) => pair.public_key().as_der(),
+            KeyPair::Rsa(pair, _) => pair.public_key().as_der(),
+        };
+        der.map(|der| der.as_ref().to_vec()).map_err(|_| KeyError::Prepare)
     }
 
     /// Signs a message; the raw signature as JWS wants it (RFC 7518 §3.3 to §3.5, RFC 8037 §3.1).

@@ -12,6 +12,7 @@ pub mod code_redemption;
 pub mod end_session;
 pub mod id_token;
 pub mod introspection;
+pub mod key_schedule;
 pub mod parameters;
 pub mod pkce;
 pub mod prompt;

@@ -6,15 +6,14 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
-use keyward_entities::{audit_event, scope, signing_key};
+use keyward_entities::{audit_event, scope};
 use keyward_guard::{AccessToken, KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
 use keyward_protocol::access_token::may_be_client_id;
 use moka::sync::Cache;
-use zeroize::Zeroizing;
 
 use crate::account::password::PasswordPool;
-use crate::audit::{AuditEvent, AuditKind, AuditQueue};
+use crate::audit::{AuditEvent, AuditQueue};
 use crate::clock::Clock;
 use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
@@ -33,6 +32,8 @@ const CACHED_CLIENTS: u64 = 10_000;
 const CACHED_TOKENS: u64 = 20_000;
 /// How often a node asks whether another changed clients, scopes, roles or keys, in milliseconds.
 const POLL_MILLIS: u64 = 250;
+/// Within how many seconds every node that reaches the database acts by such a change: some polls, and reading.
+pub const PROPAGATION: u64 = 1;
 
 /// Scopes that every installation has; the pages have their texts.
 pub const BUILT_IN_SCOPES: [&str; 9] =
@@ -134,14 +135,8 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Arc<Self>, Fault> {
         let random = Random::system();
         let store = Arc::new(open_store(&settings).await?);
-        let secrets = Secrets::derive(&secret::master_key(&settings)?)?;
-        // A database sealed under another master key must not be written to with this one.
-        let fingerprint = store.keep_fact("master_key_fingerprint", secrets.fingerprint.clone()).await?;
-        if fingerprint != secrets.fingerprint {
-            return Err(Fault::broken(
-                "the database was sealed under another master key: put back the master key file that belongs to it",
-            ));
-        }
+        let opened = secret::open_root(&settings, &store, random, clock.now()).await?;
+        let secrets = Secrets::derive(&opened.root)?;
         let access_token_algorithm: Algorithm =
             settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
         let passwords = PasswordPool::start(&settings.passwords, random.bytes()?)?;
@@ -179,6 +174,7 @@ impl App {
     pub fn start_background(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).follow_changes());
         tokio::spawn(Arc::clone(self).clean_up());
+        tokio::spawn(Arc::clone(self).follow_key_schedule());
     }
 
     /// Takes over the settings that can change while the server runs. The names of those that differ and wait for the
@@ -261,68 +257,6 @@ impl App {
                 }
             }
         }
-    }
-
-    async fn add_missing_keys(&self) -> Result<(), Fault> {
-        let known = self.store.signing_keys().await?;
-        let mut missing = Vec::new();
-        for name in &self.settings.keys.algorithms {
-            let algorithm: Algorithm = name.parse().map_err(Fault::broken)?;
-            if !known.iter().any(|key| key.algorithm == algorithm.as_str() && key.state == "active") {
-                missing.push(self.new_signing_key(algorithm, KeyState::Active).await?);
-            }
-        }
-        if missing.is_empty() { Ok(()) } else { self.store.add_missing_signing_keys(missing).await }
-    }
-
-    /// A new key, sealed, with its event.
-    ///
-    /// # Errors
-    /// Where the key can't be made.
-    pub async fn new_signing_key(
-        &self,
-        algorithm: Algorithm,
-        state: KeyState,
-    ) -> Result<(signing_key::Model, audit_event::Model), Fault> {
-        // An RSA key takes long to find.
-        let (key, private) =
-            tokio::task::spawn_blocking(move || SigningKey::generate(algorithm)).await.map_err(Fault::broken)??;
-        let now = self.clock.now();
-        let sealed = self
-            .secrets
-            .signing_key_sealing
-            .seal(self.random.bytes()?, key.kid().as_bytes(), &private)
-            .map_err(Fault::broken)?;
-        let event = AuditEvent::by_cli(AuditKind::KeyGenerated)
-            .detail("kid", key.kid())
-            .detail("algorithm", algorithm.as_str());
-        let row = signing_key::Model {
-            id: self.random.uuid_v7(now)?,
-            kid: key.kid().to_owned(),
-            algorithm: algorithm.as_str().to_owned(),
-            state: state.as_str().to_owned(),
-            sealed_private: sealed,
-            created_at: now.micros(),
-            activated_at: (state == KeyState::Active).then(|| now.micros()),
-            retired_at: None,
-        };
-        Ok((row, self.audit_record(event)?))
-    }
-
-    async fn load_key_ring(&self) -> Result<KeyRing, Fault> {
-        let mut keys = Vec::new();
-        for row in self.store.signing_keys().await? {
-            let state: KeyState = row.state.parse().map_err(Fault::broken)?;
-            let algorithm: Algorithm = row.algorithm.parse().map_err(Fault::broken)?;
-            let private = self
-                .secrets
-                .signing_key_sealing
-                .open(row.kid.as_bytes(), &row.sealed_private)
-                .map(Zeroizing::new)
-                .map_err(|_| Fault::broken(format_args!("the signing key {} can't be opened", row.kid)))?;
-            keys.push((SigningKey::from_pkcs8(&row.kid, algorithm, &private)?, state));
-        }
-        KeyRing::new(keys).map_err(Fault::broken)
     }
 
     async fn add_built_in_scopes(&self) -> Result<(), Fault> {

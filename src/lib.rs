@@ -23,5 +23,6 @@ pub mod router;
 pub mod secret;
 pub mod serve;
 pub mod settings;
+pub mod signing_keys;
 pub mod store;
 pub mod telemetry;

@@ -1,16 +1,23 @@
-//! The server's own keys, each for one use (requirement KE-5), all derived from the master key.
+//! The server's own keys, each for one use (requirement KE-5), all derived from the root secret, which lies in the
+//! database sealed under the master key; and where the master key comes from.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use keyward_keys::{DerivedKey, MacKey, MasterKey, Purpose, SealingKey};
+use keyward_entities::root_seal;
+use keyward_keys::{DerivedKey, MacKey, MasterKey, Purpose, RootSecret, SealingKey};
+use keyward_protocol::Timestamp;
 use secrecy::ExposeSecret;
+use zeroize::Zeroizing;
 
 use crate::fault::Fault;
+use crate::random::Random;
 use crate::settings::{MasterKeySource, Settings};
+use crate::store::Store;
+use crate::store::root_seal::RootState;
 
 /// The derived keys.
 pub struct Secrets {
@@ -30,13 +37,11 @@ pub struct Secrets {
     pub signing_key_sealing: SealingKey,
     /// With the presented refresh token, seals its successor.
     pub successor_sealing: DerivedKey,
-    /// Tells master keys apart without telling them.
-    pub fingerprint: String,
 }
 
 impl std::fmt::Debug for Secrets {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Secrets").field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+        f.debug_struct("Secrets").finish_non_exhaustive()
     }
 }
 
@@ -45,17 +50,16 @@ impl Secrets {
     ///
     /// # Errors
     /// Where the cryptographic library refuses a key.
-    pub fn derive(master: &MasterKey) -> Result<Self, Fault> {
+    pub fn derive(root: &RootSecret) -> Result<Self, Fault> {
         Ok(Self {
-            token_hash: MacKey::new(master.derive(Purpose::TokenHash)),
-            session_hash: MacKey::new(master.derive(Purpose::SessionHash)),
-            client_secret_hash: MacKey::new(master.derive(Purpose::ClientSecretHash)),
-            csrf: MacKey::new(master.derive(Purpose::Csrf)),
-            session_id: MacKey::new(master.derive(Purpose::SessionId)),
-            request_sealing: SealingKey::new(master.derive(Purpose::RequestSealing))?,
-            signing_key_sealing: SealingKey::new(master.derive(Purpose::SigningKeySealing))?,
-            successor_sealing: master.derive(Purpose::SuccessorSealing),
-            fingerprint: master.fingerprint(),
+            token_hash: MacKey::new(root.derive(Purpose::TokenHash)),
+            session_hash: MacKey::new(root.derive(Purpose::SessionHash)),
+            client_secret_hash: MacKey::new(root.derive(Purpose::ClientSecretHash)),
+            csrf: MacKey::new(root.derive(Purpose::Csrf)),
+            session_id: MacKey::new(root.derive(Purpose::SessionId)),
+            request_sealing: SealingKey::new(root.derive(Purpose::RequestSealing))?,
+            signing_key_sealing: SealingKey::new(root.derive(Purpose::SigningKeySealing))?,
+            successor_sealing: root.derive(Purpose::SuccessorSealing),
         })
     }
 
@@ -66,40 +70,173 @@ impl Secrets {
     }
 }
 
-/// Reads the master key; makes its file at the first start, readable by its owner alone.
+/// Where an operator reads what to do without the master key.
+const RUNBOOK: &str = "docs/runbooks/lost-master-key.md";
+/// The form of a sealed root secret.
+const SEAL_VERSION: i64 = 1;
+
+/// The master key that the settings name, and the root secret that it opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// The master key.
+    pub master: MasterKey,
+    /// The root secret.
+    pub root: RootSecret,
+}
+
+/// Opens the database's root secret with the master key of the settings. In a database that nobody has used it makes
+/// one, and the file of the master key where there is none; in one from before there were root secrets, the master key
+/// becomes it. In any other case nothing is written.
 ///
 /// # Errors
-/// A message for the operator, which never holds the key.
-pub fn master_key(settings: &Settings) -> Result<MasterKey, Fault> {
+/// A message for the operator, which never holds a key.
+pub async fn open_root(settings: &Settings, store: &Store, random: Random, now: Timestamp) -> Result<Opened, Fault> {
+    let mut state = store.root_state().await?;
+    let master = master_key(settings, &state)?;
+    if state.seals.is_empty() {
+        let root = match &state.fingerprint {
+            None if state.is_fresh() => RootSecret::generate()?,
+            Some(known) if *known == master.fingerprint() => RootSecret::of_master(&master),
+            _ => return Err(wrong_master(settings, &master, &state)),
+        };
+        let seal = sealed_copy(&root, &master, random, now)?;
+        state = store.keep_first_root_seal(state, seal, root.fingerprint()).await?;
+    }
+    let fingerprint = master.fingerprint();
+    let Some(seal) = state.seals.iter().find(|seal| seal.fingerprint == fingerprint) else {
+        return Err(wrong_master(settings, &master, &state));
+    };
+    if seal.version != SEAL_VERSION {
+        return Err(Fault::broken("the root secret was sealed by a newer program than this"));
+    }
+    let root = RootSecret::open(&master, &seal.sealed_root)
+        .map_err(|error| Fault::broken(format_args!("the root secret in the database is damaged: {error}; see {RUNBOOK}")))?;
+    if state.fingerprint.as_deref() != Some(&root.fingerprint()) {
+        return Err(Fault::broken(format_args!("the root secret isn't the one of this database; see {RUNBOOK}")));
+    }
+    Ok(Opened { master, root })
+}
+
+/// A row with the root secret sealed under this master key.
+///
+/// # Errors
+/// Where there is no chance to be had or the cryptographic library fails.
+pub fn sealed_copy(
+    root: &RootSecret,
+    master: &MasterKey,
+    random: Random,
+    now: Timestamp,
+) -> Result<root_seal::Model, Fault> {
+    Ok(root_seal::Model {
+        fingerprint: master.fingerprint(),
+        version: SEAL_VERSION,
+        sealed_root: root.seal(master, random.bytes()?).map_err(Fault::broken)?,
+        created_at: now.micros(),
+    })
+}
+
+fn wrong_master(settings: &Settings, master: &MasterKey, state: &RootState) -> Fault {
+    let place = match settings.master_key_source() {
+        MasterKeySource::Value(_) => "keys.master_key".to_owned(),
+        MasterKeySource::File(path) => path.display().to_string(),
+    };
+    Fault::broken(format_args!(
+        "the master key in {place} has the fingerprint {}, but {}. Nothing was changed. Put back the master key that \
+         belongs to this database; {RUNBOOK} says how to find it and what to do if it is lost",
+        master.fingerprint(),
+        sealed_under(state),
+    ))
+}
+
+/// Which master keys open the database, in words.
+fn sealed_under(state: &RootState) -> String {
+    let mut known: Vec<&str> = state.seals.iter().map(|seal| seal.fingerprint.as_str()).collect();
+    if known.is_empty() {
+        known.extend(state.fingerprint.as_deref());
+    }
+    match known.as_slice() {
+        [] => "the database's keys were sealed under another one".to_owned(),
+        known => format!("the database is sealed under the one with the fingerprint {}", known.join(" or ")),
+    }
+}
+
+/// Reads the master key; makes its file for a database that nobody has used, readable by its owner alone.
+fn master_key(settings: &Settings, state: &RootState) -> Result<MasterKey, Fault> {
     match settings.master_key_source() {
         MasterKeySource::Value(text) => MasterKey::parse(text.expose_secret())
             .map_err(|error| Fault::broken(format_args!("keys.master_key: {error}"))),
-        MasterKeySource::File(path) => match fs::read_to_string(&path) {
-            Ok(text) => {
-                warn_if_readable(&path);
-                MasterKey::parse(text.trim())
-                    .map_err(|error| Fault::broken(format_args!("the master key file {}: {error}", path.display())))
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let master = MasterKey::generate()?;
-                write_new(&path, &master)
-                    .map_err(|error| Fault::broken(format_args!("the master key file {}: {error}", path.display())))?;
+        MasterKeySource::File(path) => match read_master_key(&path)? {
+            Some(master) => Ok(master),
+            None if state.is_fresh() => {
+                let master = make_master_key(&path)?;
                 tracing::info!(path = %path.display(), "a new master key was made; keep a copy of this file in a safe place");
                 Ok(master)
             }
-            Err(error) => Err(Fault::broken(format_args!("the master key file {}: {error}", path.display()))),
+            // A new key beside sealed rows would open nothing, and hide that the right one is missing.
+            None => Err(Fault::broken(format_args!(
+                "the master key file {} is missing, and {}. No new one was made. Put the file back; {RUNBOOK} says how \
+                 to find it and what to do if it is lost",
+                path.display(),
+                sealed_under(state),
+            ))),
         },
     }
 }
 
-fn write_new(path: &Path, master: &MasterKey) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+/// Reads a file with a master key; `None` where there is no such file.
+///
+/// # Errors
+/// Where the file can't be read or holds no master key.
+pub fn read_master_key(path: &Path) -> Result<Option<MasterKey>, Fault> {
+    match fs::read_to_string(path).map(Zeroizing::new) {
+        Ok(text) => {
+            warn_if_readable(path);
+            MasterKey::parse(text.trim())
+                .map(Some)
+                .map_err(|error| Fault::broken(format_args!("the master key file {}: {error}", path.display())))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Fault::broken(format_args!("the master key file {}: {error}", path.display()))),
     }
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-    file.write_all(master.encode().as_bytes())?;
-    file.write_all(b"\n")?;
-    file.sync_all()
+}
+
+/// Makes a file with a new master key; gives the key of the file that is there, if another process was faster.
+///
+/// # Errors
+/// Where the file can't be written.
+pub fn make_master_key(path: &Path) -> Result<MasterKey, Fault> {
+    let master = MasterKey::generate()?;
+    match write_new(path, &master) {
+        Ok(()) => Ok(master),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => read_master_key(path)?
+            .ok_or_else(|| Fault::broken(format_args!("the master key file {} came and went", path.display()))),
+        Err(error) => Err(Fault::broken(format_args!("the master key file {}: {error}", path.display()))),
+    }
+}
+
+/// The file comes into being with all its octets, or not at all: a crash leaves no half key, and another process reads
+/// none.
+fn write_new(path: &Path, master: &MasterKey) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let unfinished = folder.join(name);
+    let write = || {
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        file.write_all(master.encode().as_bytes())?;
+        file.write_all(b"\n")?;
+        file.sync_all()?;
+        // Unlike a rename, a link never replaces what is there.
+        fs::hard_link(&unfinished, path)?;
+        fs::File::open(folder)?.sync_all()
+    };
+    let written = write();
+    let removed = fs::remove_file(&unfinished);
+    written.and(removed)
 }
 
 fn warn_if_readable(path: &Path) {

@@ -374,12 +374,29 @@ entity! {
         key id: Uuid,
         kid: String,
         algorithm: String,
-        /// `next`, `active`, `retired` or `revoked`.
+        /// `next`, `active`, `retired`, `archived` or `revoked`.
         state: String,
         sealed_private: Vec<u8>,
+        /// When it was published.
         created_at: i64,
         activated_at: Option<i64>,
         retired_at: Option<i64>,
+        /// Of its public half (RFC 7638); keys without it are named by it.
+        thumbprint: Option<String>,
+        archived_at: Option<i64>,
+        revoked_at: Option<i64>,
+    }
+}
+
+entity! {
+    /// The root secret, sealed under one master key.
+    root_seal = "root_seals" {
+        /// That of the master key.
+        key fingerprint: String,
+        /// The form of what is sealed.
+        version: i64,
+        sealed_root: Vec<u8>,
+        created_at: i64,
     }
 }
 
@@ -406,7 +423,7 @@ entity! {
         at: i64,
         kind: String,
         outcome: String,
-        /// `user:<subject>`, `client:<client_id>`, `cli` or `anonymous`.
+        /// `user:<subject>`, `client:<client_id>`, `cli`, `server` or `anonymous`.
         actor: String,
         subject: Option<String>,
         client_id: Option<String>,

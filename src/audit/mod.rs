@@ -39,6 +39,14 @@ pub enum AuditKind {
     ScopeChanged,
     KeyGenerated,
     KeyRotated,
+    KeyRetired,
+    KeyWithdrawn,
+    KeyRemoved,
+    KeyRevoked,
+    KeyImported,
+    KeyExported,
+    MasterKeyAdded,
+    MasterKeyChanged,
     SetupLinkMade,
     SetupCompleted,
 }
@@ -69,6 +77,14 @@ impl AuditKind {
             Self::ScopeChanged => "scope_changed",
             Self::KeyGenerated => "key_generated",
             Self::KeyRotated => "key_rotated",
+            Self::KeyRetired => "key_retired",
+            Self::KeyWithdrawn => "key_withdrawn",
+            Self::KeyRemoved => "key_removed",
+            Self::KeyRevoked => "key_revoked",
+            Self::KeyImported => "key_imported",
+            Self::KeyExported => "key_exported",
+            Self::MasterKeyAdded => "master_key_added",
+            Self::MasterKeyChanged => "master_key_changed",
             Self::SetupLinkMade => "setup_link_made",
             Self::SetupCompleted => "setup_completed",
         }
@@ -106,7 +122,7 @@ pub struct AuditEvent {
 }
 
 impl AuditEvent {
-    /// Something that was done by `actor`: `user:<sub>`, `client:<client_id>`, `cli` or `anonymous`.
+    /// Something that was done by `actor`: `user:<sub>`, `client:<client_id>`, `cli`, `server` or `anonymous`.
     pub fn new(kind: AuditKind, outcome: AuditOutcome, actor: impl Into<String>, origin: &AuditOrigin) -> Self {
         Self {
             kind,
@@ -122,6 +138,11 @@ impl AuditEvent {
     /// An admin's act by the command line.
     pub fn by_cli(kind: AuditKind) -> Self {
         Self::new(kind, AuditOutcome::Success, "cli", &AuditOrigin::default())
+    }
+
+    /// What the server does by itself, by a schedule.
+    pub fn by_server(kind: AuditKind) -> Self {
+        Self::new(kind, AuditOutcome::Success, "server", &AuditOrigin::default())
     }
 
     /// The user it is about.

@@ -94,7 +94,7 @@ enum StoredCommand {
     /// Define scopes
     #[command(subcommand)]
     Scopes(scopes::ScopesCommand),
-    /// List and rotate signing keys
+    /// List, rotate, revoke, import and export signing keys, and change the master key
     #[command(subcommand)]
     Keys(keys::KeysCommand),
 }
@@ -304,6 +304,9 @@ mod tests {
             ("roles assign admin --user ada --group staff", ArgumentConflict),
             ("scopes add notes --title T", MissingRequiredArgument),
             ("keys rotate --algorithm HS256", ValueValidation),
+            ("keys revoke", MissingRequiredArgument),
+            ("keys reseal --finish --new-key-stdin", ArgumentConflict),
+            ("keys export-public --format pkcs8", InvalidValue),
             ("--set listen serve", ValueValidation),
             ("--set =x serve", ValueValidation),
             ("frobnicate", InvalidSubcommand),

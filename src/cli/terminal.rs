@@ -2,6 +2,7 @@
 //! standard input and never from an argument, which other users of the machine could read.
 
 use std::io::{BufRead, IsTerminal, Read, Write};
+use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
@@ -54,17 +55,40 @@ fn prompt_password(prompt: &str) -> Result<SecretString, Failure> {
         .map_err(|error| Failure::refused(format_args!("the terminal can't be read: {error}")))
 }
 
-/// One line, whose end doesn't belong to the password.
-fn password_of(input: impl Read) -> Result<SecretString, Failure> {
-    // The buffer never grows, so that no copy of the password stays behind.
+/// A secret text from a file, or from standard input where none is named; never from an argument.
+///
+/// # Errors
+/// Where it can't be read, is too long, or isn't UTF-8.
+pub(super) fn secret_text(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
+    match file {
+        Some(path) => {
+            let unreadable =
+                |error: std::io::Error| Failure::refused(format_args!("{}: {error}", path.display()));
+            text_of(std::fs::File::open(path).map_err(unreadable)?)
+        }
+        None => text_of(std::io::stdin().lock()),
+    }
+}
+
+fn text_of(input: impl Read) -> Result<Zeroizing<String>, Failure> {
+    // The buffer never grows, so that no copy of the secret stays behind.
     let mut octets = Zeroizing::new(Vec::with_capacity(MOST_INPUT as usize + 1));
     input
         .take(MOST_INPUT + 1)
         .read_to_end(&mut octets)
-        .map_err(|error| Failure::refused(format_args!("standard input can't be read: {error}")))?;
-    let text = std::str::from_utf8(&octets).map_err(|_| Failure::refused("the password isn't UTF-8"))?;
-    let text = text.strip_suffix('\n').map_or(text, |text| text.strip_suffix('\r').unwrap_or(text));
-    if octets.len() as u64 > MOST_INPUT || text.contains(['\n', '\r']) {
+        .map_err(|error| Failure::refused(format_args!("the input can't be read: {error}")))?;
+    if octets.len() as u64 > MOST_INPUT {
+        return Err(Failure::refused("the input is too long"));
+    }
+    let text = std::str::from_utf8(&octets).map_err(|_| Failure::refused("the input isn't UTF-8"))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// One line, whose end doesn't belong to the password.
+fn password_of(input: impl Read) -> Result<SecretString, Failure> {
+    let text = text_of(input)?;
+    let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
+    if text.contains(['\n', '\r']) {
         return Err(Failure::refused("standard input holds more than one line; a password is one"));
     }
     Ok(SecretString::from(text))
@@ -75,16 +99,20 @@ fn password_of(input: impl Read) -> Result<SecretString, Failure> {
 /// # Errors
 /// Where the answer isn't yes, or nobody can be asked.
 pub(super) fn confirm_deletion(what: &str) -> Result<(), Failure> {
+    confirm(&format!("deleting {what}"), &format!("Delete {what} for good?"))
+}
+
+/// Asks before something is done that can't be undone. Without a terminal the answer is no, with what to do instead.
+///
+/// # Errors
+/// Where the answer isn't yes, or nobody can be asked.
+pub(super) fn confirm(doing: &str, question: &str) -> Result<(), Failure> {
     if !is_interactive() {
         return Err(Failure::refused(format_args!(
-            "deleting {what} can't be undone, and there is no terminal to ask; say --yes if you are sure"
+            "{doing} can't be undone, and there is no terminal to ask; say --yes if you are sure"
         )));
     }
-    if is_yes(&ask(&format!("Delete {what} for good? [y/N] "))?) {
-        Ok(())
-    } else {
-        Err(Failure::refused("nothing was changed"))
-    }
+    if is_yes(&ask(&format!("{question} [y/N] "))?) { Ok(()) } else { Err(Failure::refused("nothing was changed")) }
 }
 
 fn is_yes(answer: &str) -> bool {

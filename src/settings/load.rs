@@ -350,6 +350,15 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
+        // A key is published for some minutes before it signs and for the life of its tokens afterwards: rotating more
+        // often than hourly only makes the JWK Set long.
+        paths: &["keys.rotation_interval"],
+        broken: |s| {
+            let interval = s.keys.rotation_interval.as_secs();
+            says(interval > 0 && interval < 3600, "keys.rotation_interval must be 0 or at least 1h")
+        },
+    },
+    Rule {
         paths: &["sessions.idle_timeout", "sessions.absolute_timeout"],
         broken: |s| {
             longer(

@@ -145,6 +145,8 @@ pub struct KeySettings {
     pub master_key: Option<SecretString>,
     /// The algorithms that have a signing key, by their JOSE names, each once; never empty.
     pub algorithms: Vec<String>,
+    /// How long a key signs before the next one takes over; zero: until somebody rotates it.
+    pub rotation_interval: Seconds,
 }
 
 /// Lifetimes of codes and tokens.
@@ -434,6 +436,7 @@ impl Default for Settings {
                 master_key_file: PathBuf::from("master.key"),
                 master_key: None,
                 algorithms: ["ES256", "RS256", "EdDSA", "PS256"].map(str::to_owned).to_vec(),
+                rotation_interval: Seconds::days(90),
             },
             tokens: TokenSettings {
                 access_token_lifetime: Seconds::minutes(30),

@@ -320,8 +320,9 @@ pub static TABLE: &[Setting] = &[
                 Ok(())
             },
         },
-        "File with the master key that seals the signing keys in the database. A relative path counts from data_dir. \
-         Keep a copy in a safe place: without it the signing keys are lost.",
+        "File with the master key. It seals the root secret in the database, on which signing keys, sessions, refresh \
+         tokens and client secrets depend. A relative path counts from data_dir. A new installation makes the file. Keep \
+         a copy in a safe place: without it all of these are lost. `keyward keys reseal` changes it.",
     )
     .fixed(|fresh, running| keep(&mut fresh.keys.master_key_file, &running.keys.master_key_file)),
     Setting::new(
@@ -378,6 +379,18 @@ pub static TABLE: &[Setting] = &[
     .weak(
         |s| !s.keys.algorithms.iter().any(|name| name == "RS256"),
         "OpenID Connect Discovery §3 requires RS256, and many client libraries accept nothing else unasked",
+    ),
+    Setting::new(
+        "keys.rotation_interval",
+        r#""90d""#,
+        duration(Seconds(0), Seconds::days(3650), |s, v| s.keys.rotation_interval = v),
+        "How long a key signs before the next one, which has been published since, takes over. The old one stays \
+         published until the last token that it signed has expired. 0 means that keys are rotated only by \
+         `keyward keys rotate`; otherwise an hour at least.",
+    )
+    .weak(
+        |s| s.keys.rotation_interval == Seconds(0) || s.keys.rotation_interval > YEAR,
+        "a key that is stolen unnoticed signs for as long as it isn't rotated",
     ),
     Setting::new(
         "tokens.access_token_lifetime",

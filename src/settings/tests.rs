@@ -155,6 +155,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("database.busy_timeout", r#""1s""#, "1s", ""),
     ("keys.master_key_file", r#""/run/secrets/key""#, "/run/secrets/key", ""),
     ("keys.master_key", r#""correct horse""#, "correct horse", ""),
+    ("keys.rotation_interval", r#""30d""#, "30d", ""),
     ("keys.algorithms", r#"["ES256", "RS256"]"#, "ES256,RS256", ""),
     ("tokens.access_token_lifetime", r#""5m""#, "5m", ""),
     ("tokens.refresh_token_idle_lifetime", r#""1d""#, "1d", ""),

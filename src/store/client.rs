@@ -102,6 +102,7 @@ impl Store {
                     return Ok(Err(ClientConflict::ClientId));
                 }
                 let id = row.id;
+                remember_lifetime(&mut act, &row.metadata).await?;
                 act.insert(row).await?;
                 if let Some(conflict) = set_audiences(&mut act, id, audiences).await? {
                     // Nothing may stay: the act is undone by hand, for a conflict is an answer and not a fault.
@@ -238,6 +239,15 @@ impl Store {
     }
 }
 
+/// A client's tokens may live longer than others: a key that signed them stays published for as long.
+async fn remember_lifetime(act: &mut Act<'_>, metadata: &str) -> Result<(), Fault> {
+    let metadata: ClientMetadata = serde_json::from_str(metadata)?;
+    match metadata.access_token_lifetime {
+        Some(lifetime) => directory::raise_longest_token_life(act, lifetime).await,
+        None => Ok(()),
+    }
+}
+
 async fn write_metadata(
     act: &mut Act<'_>,
     id: Uuid,
@@ -245,6 +255,7 @@ async fn write_metadata(
     now: Timestamp,
     event: audit_event::Model,
 ) -> Result<(), Fault> {
+    remember_lifetime(act, &metadata).await?;
     let update = Query::update()
         .table(client::Entity)
         .value(client::Column::Metadata, metadata)

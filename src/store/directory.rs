@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use keyward_entities::{client_audience, role, role_inclusion, scope, server_fact};
 use keyward_protocol::role::{Role, RoleGraph};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
 use super::{Act, Store};
@@ -123,6 +123,58 @@ impl Store {
             })
         })
         .await
+    }
+}
+
+/// The fact that remembers the longest life, in seconds, that a token may ever have been given. It only grows: what was
+/// signed when it was longer may still live.
+const LONGEST_TOKEN_LIFE: &str = "longest_token_life";
+
+impl Store {
+    /// Remembers that tokens may live so long, in seconds; gives the longest that is remembered.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn raise_longest_token_life(&self, seconds: u64) -> Result<u64, Fault> {
+        let known = self.read(|mut act| Box::pin(async move { longest_token_life(&mut act).await })).await?;
+        if known >= seconds {
+            return Ok(known);
+        }
+        self.act(move |mut act| {
+            Box::pin(async move {
+                raise_longest_token_life(&mut act, seconds).await?;
+                longest_token_life(&mut act).await
+            })
+        })
+        .await
+    }
+}
+
+/// The longest life that is remembered, in seconds.
+pub(super) async fn longest_token_life(act: &mut Act<'_>) -> Result<u64, Fault> {
+    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(LONGEST_TOKEN_LIFE));
+    let fact = act.one(fact).await?.ok_or_else(|| Fault::broken("the longest life of tokens is missing"))?;
+    fact.value.parse().map_err(Fault::broken)
+}
+
+/// Remembers a longer life, in the transaction that allows it.
+pub(super) async fn raise_longest_token_life(act: &mut Act<'_>, seconds: u64) -> Result<(), Fault> {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    let update = Query::update()
+        .table(server_fact::Entity)
+        .value(server_fact::Column::Value, seconds.to_string())
+        .and_where(Expr::col(server_fact::Column::Name).eq(LONGEST_TOKEN_LIFE))
+        .and_where(Expr::col(server_fact::Column::Value).cast_as("bigint").lt(seconds))
+        .take();
+    act.run(&update).await.map(drop)
+}
+
+/// Locks the version without raising it: who decides from what the directory holds takes turns with all who change it.
+pub(super) async fn lock(act: &mut Act<'_>) -> Result<(), Fault> {
+    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(VERSION)).lock_exclusive();
+    match act.one(fact).await? {
+        Some(_) => Ok(()),
+        None => Err(Fault::broken("the directory has no version")),
     }
 }
 

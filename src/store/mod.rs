@@ -17,6 +17,7 @@ pub mod directory;
 pub mod grant;
 pub mod replay;
 pub mod role;
+pub mod root_seal;
 pub mod scope;
 pub mod session;
 pub mod setup;

@@ -109,8 +109,9 @@ pub async fn open_root(settings: &Settings, store: &Store, random: Random, now: 
     if seal.version != SEAL_VERSION {
         return Err(Fault::broken("the root secret was sealed by a newer program than this"));
     }
-    let root = RootSecret::open(&master, &seal.sealed_root)
-        .map_err(|error| Fault::broken(format_args!("the root secret in the database is damaged: {error}; see {RUNBOOK}")))?;
+    let root = RootSecret::open(&master, &seal.sealed_root).map_err(|error| {
+        Fault::broken(format_args!("the root secret in the database is damaged: {error}; see {RUNBOOK}"))
+    })?;
     if state.fingerprint.as_deref() != Some(&root.fingerprint()) {
         return Err(Fault::broken(format_args!("the root secret isn't the one of this database; see {RUNBOOK}")));
     }

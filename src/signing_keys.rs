@@ -125,8 +125,7 @@ impl App {
                 Ok(actor.event(change).record(app.1.uuid_v7(now)?, now))
             });
             let now = self.clock.now();
-            let outcome =
-                self.store.change_signing_keys(Arc::clone(&rule), fresh.clone(), waits, now, event).await?;
+            let outcome = self.store.change_signing_keys(Arc::clone(&rule), fresh.clone(), waits, now, event).await?;
             match outcome {
                 KeyOutcome::Changed(changes) => return Ok(Ok(changes)),
                 KeyOutcome::Refused(refusal) => return Ok(Err(refusal)),
@@ -157,11 +156,7 @@ impl App {
     ///
     /// # Errors
     /// Where the key can't be made.
-    pub async fn new_signing_key(
-        &self,
-        algorithm: Algorithm,
-        bits: Option<u32>,
-    ) -> Result<signing_key::Model, Fault> {
+    pub async fn new_signing_key(&self, algorithm: Algorithm, bits: Option<u32>) -> Result<signing_key::Model, Fault> {
         // An RSA key takes long to find.
         let make = move || match bits {
             Some(bits) => SigningKey::generate_rsa(algorithm, bits),

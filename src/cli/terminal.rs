@@ -62,8 +62,7 @@ fn prompt_password(prompt: &str) -> Result<SecretString, Failure> {
 pub(super) fn secret_text(file: Option<&Path>) -> Result<Zeroizing<String>, Failure> {
     match file {
         Some(path) => {
-            let unreadable =
-                |error: std::io::Error| Failure::refused(format_args!("{}: {error}", path.display()));
+            let unreadable = |error: std::io::Error| Failure::refused(format_args!("{}: {error}", path.display()));
             text_of(std::fs::File::open(path).map_err(unreadable)?)
         }
         None => text_of(std::io::stdin().lock()),

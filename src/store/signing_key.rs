@@ -186,8 +186,7 @@ impl Store {
             .add(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
             .add(Expr::col((session::Entity, session::Column::ExpiresAt)).gt(now.micros()))
             .add(
-                Expr::col((session::Entity, session::Column::LastSeenAt))
-                    .gt(now.minus_seconds(idle_timeout).micros()),
+                Expr::col((session::Entity, session::Column::LastSeenAt)).gt(now.minus_seconds(idle_timeout).micros()),
             );
         let select = Query::select()
             .column((grant::Entity, grant::Column::Client))
@@ -206,9 +205,7 @@ impl Store {
             .and_where(Expr::col((grant::Entity, grant::Column::ExpiresAt)).gt(now.micros()))
             .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
             .cond_where(
-                Cond::any()
-                    .add(Expr::col((grant::Entity, grant::Column::TiedToSession)).eq(false))
-                    .add(session_stands),
+                Cond::any().add(Expr::col((grant::Entity, grant::Column::TiedToSession)).eq(false)).add(session_stands),
             )
             .group_by_col((grant::Entity, grant::Column::Client))
             .order_by((grant::Entity, grant::Column::Client), Order::Asc)
@@ -283,9 +280,7 @@ async fn apply(
             act.run(&delete).await?;
             return changed(keys, kid, KeyChangeKind::Removed);
         }
-        KeyMove::Promote { kid } => {
-            (kid, KeyState::Active, signing_key::Column::ActivatedAt, KeyChangeKind::Promoted)
-        }
+        KeyMove::Promote { kid } => (kid, KeyState::Active, signing_key::Column::ActivatedAt, KeyChangeKind::Promoted),
         KeyMove::Retire { kid } => (kid, KeyState::Retired, signing_key::Column::RetiredAt, KeyChangeKind::Retired),
         KeyMove::Withdraw { kid } => {
             (kid, KeyState::Archived, signing_key::Column::ArchivedAt, KeyChangeKind::Withdrawn)

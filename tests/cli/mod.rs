@@ -1,5 +1,7 @@
 //! The command line of the real binary: what it changes is seen by a running server, on every database.
 
+mod keys;
+
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -59,12 +61,6 @@ async fn a_running_server_sees_changes(database: TestDatabase) {
     let second = rotated["client_secret"].as_str().unwrap().to_owned();
     becomes("a new secret", async || token(&http, &binary, "batch", &second).await.status == 200).await;
     assert_eq!(token(&http, &binary, "batch", &first).await.status, 200, "the earlier secret works for an hour");
-
-    let jwks =
-        async || Answer::of(http.get(format!("{}/jwks", binary.url))).await.json()["keys"].as_array().unwrap().len();
-    let before = jwks().await;
-    binary.run(&["--json", "keys", "rotate", "--algorithm", "ES256"], "");
-    becomes("a published key", async || jwks().await == before + 1).await;
 
     binary.run(&["--json", "clients", "delete", "batch", "--yes"], "");
     becomes("a deleted client", async || token(&http, &binary, "batch", &second).await.status == 401).await;

@@ -6,3 +6,4 @@ mod outage;
 mod overload;
 mod races;
 mod refresh;
+mod rotation;

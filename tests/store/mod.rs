@@ -6,22 +6,28 @@ use keyward_entities::role;
 
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 
-use crate::support::{Browser, ClientSpec, TestServer};
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 mod authorization;
 mod cleanup;
 mod directory;
 mod grant;
+mod root_seal;
 mod session;
+mod signing_key;
 
 /// The tables as they are, past the store.
 struct Tables(DatabaseConnection);
 
 impl Tables {
     async fn of(server: &TestServer) -> Self {
-        let url = match server.database().url() {
+        Self::in_database(server.database()).await
+    }
+
+    async fn in_database(database: &TestDatabase) -> Self {
+        let url = match database.url() {
             url if url.starts_with("postgres") => url,
-            _ => format!("sqlite://{}", server.database().folder().join("keyward.db").display()),
+            _ => format!("sqlite://{}?mode=rwc", database.folder().join("keyward.db").display()),
         };
         let mut options = ConnectOptions::new(url);
         options.max_connections(1).sqlx_logging(false);

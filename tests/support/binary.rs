@@ -53,6 +53,24 @@ impl Binary {
         serde_json::from_slice(&output.stdout).unwrap()
     }
 
+    /// Runs a command that must fail, with this on standard input, and gives what it says of it.
+    pub fn refuse(&self, arguments: &[&str], input: &str) -> String {
+        let mut child = self
+            .command(arguments)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A command that reads no input may be gone before it is written.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));
+        said
+    }
+
     pub async fn start(&mut self, http: &reqwest::Client) {
         self.running = Some(self.command(&["serve"]).stdin(Stdio::null()).spawn().unwrap());
         for _ in 0..600 {
@@ -66,11 +84,16 @@ impl Binary {
         panic!("the server doesn't come up");
     }
 
+    /// Another value of a setting, by its variable, from the next start or command on.
+    pub fn set(&mut self, variable: &'static str, value: String) {
+        self.settings.retain(|(name, _)| *name != variable);
+        self.settings.push((variable, value));
+    }
+
     /// Has it speak TLS with these files from the next start on.
     pub fn speak_tls(&mut self, certificate: &Path, key: &Path) {
         self.url = self.url.replacen("http:", "https:", 1);
-        self.settings.retain(|(name, _)| *name != "KEYWARD_PUBLIC_URL");
-        self.settings.push(("KEYWARD_PUBLIC_URL", self.url.clone()));
+        self.set("KEYWARD_PUBLIC_URL", self.url.clone());
         self.settings.push(("KEYWARD_SERVER_TLS_CERTIFICATE_FILE", certificate.display().to_string()));
         self.settings.push(("KEYWARD_SERVER_TLS_KEY_FILE", key.display().to_string()));
     }

@@ -20,8 +20,7 @@ pub(super) async fn run(
     kid: Option<String>,
 ) -> Result<Report, Failure> {
     let text = secret_text(file)?;
-    let imported =
-        keyward_keys::import::private_key(&text, algorithm, kid.as_deref()).map_err(Failure::refused)?;
+    let imported = keyward_keys::import::private_key(&text, algorithm, kid.as_deref()).map_err(Failure::refused)?;
     let row = app.seal_signing_key(&imported.key, &imported.pkcs8)?;
     let (kid, thumbprint) = (imported.key.kid().to_owned(), imported.key.public().thumbprint());
     let (algorithm, algorithms) = (imported.key.algorithm(), app.key_algorithms()?);

@@ -174,9 +174,7 @@ async fn list(app: &App) -> Result<Report, Failure> {
 
 /// What became of keys, for programs.
 fn documents(changes: &[KeyChange]) -> Value {
-    let document = |change: &KeyChange| {
-        json!({ "kid": change.kid, "algorithm": change.algorithm.as_str(), "change": change.kind.as_str() })
-    };
+    let document = |change: &KeyChange| json!({ "kid": change.kid, "algorithm": change.algorithm.as_str(), "change": change.kind.as_str() });
     changes.iter().map(document).collect()
 }
 

@@ -67,7 +67,8 @@ async fn finish(app: &App, yes: bool) -> Result<Report, Failure> {
     let opened = secret::open_root(&app.settings, &app.store, app.random, app.clock.now()).await?;
     let current = opened.master.fingerprint();
     let state = app.store.root_state().await?;
-    let others: Vec<&str> = state.seals.iter().map(|seal| &*seal.fingerprint).filter(|other| *other != current).collect();
+    let others: Vec<&str> =
+        state.seals.iter().map(|seal| &*seal.fingerprint).filter(|other| *other != current).collect();
     if others.is_empty() {
         let line = format!("only the master key {current} opens the database; there is nothing to finish");
         return Ok(Report::line(json!({ "kept": current, "removed": [] }), line));

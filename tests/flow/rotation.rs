@@ -1,0 +1,167 @@
+//! Ten rotations by schedule, with a client that keeps the JWK Set for its full lifetime: no token is refused.
+
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{DecodingKey, Validation};
+use serde_json::Value;
+
+use crate::security::forge::part;
+use crate::support::server::Answer;
+use crate::support::{ClientSpec, TestDatabase, TestServer};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+
+/// A resource server that fetches the keys only when its copy is too old, and never for an unknown name.
+struct CachingClient {
+    keys: JwkSet,
+    fetched: i64,
+    fetches: usize,
+}
+
+impl CachingClient {
+    async fn new(server: &TestServer) -> Self {
+        let keys = Self::fetch(server).await.0;
+        Self { keys, fetched: server.app.clock.now().seconds(), fetches: 1 }
+    }
+
+    async fn fetch(server: &TestServer) -> (JwkSet, i64) {
+        let answer = Answer::of(server.http.get(server.endpoint("/jwks"))).await;
+        let max_age = answer.header("cache-control").rsplit_once("max-age=").unwrap().1.parse().unwrap();
+        (serde_json::from_value(answer.json()).unwrap(), max_age)
+    }
+
+    async fn verify(&mut self, server: &TestServer, token: &str, audience: &str) {
+        let now = server.app.clock.now().seconds();
+        let (fresh, max_age) = Self::fetch(server).await;
+        if now - self.fetched > max_age {
+            (self.keys, self.fetched) = (fresh, now);
+            self.fetches += 1;
+        }
+        let header = part(token, 0);
+        let kid = header["kid"].as_str().unwrap();
+        let jwk =
+            self.keys.find(kid).unwrap_or_else(|| panic!("{kid} isn't in the set of {} s ago", now - self.fetched));
+        let mut validation = Validation::new(header["alg"].as_str().unwrap().parse().unwrap());
+        validation.set_audience(&[audience]);
+        // The library's own clock isn't the test's.
+        validation.validate_exp = false;
+        let claims = jsonwebtoken::decode::<Value>(token, &DecodingKey::from_jwk(jwk).unwrap(), &validation).unwrap();
+        assert!(claims.claims["exp"].as_i64().unwrap() > now, "the test asks for live tokens only");
+    }
+}
+
+/// Waits until the server's own background has noticed what the moved clock made due, without moving it further.
+async fn settled(server: &TestServer) {
+    for _ in 0..200 {
+        let due = server.app.run_key_schedule().await.unwrap();
+        server.app.reload_if_changed().await.unwrap();
+        if due.is_empty() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("there is always something due");
+}
+
+async fn ten_rotations(database: TestDatabase) {
+    let server = TestServer::with(database, |settings| {
+        settings.keys.algorithms = vec!["ES256".into(), "EdDSA".into()];
+        settings.keys.rotation_interval = "2d".parse().unwrap();
+        settings.sessions.absolute_timeout = "7d".parse().unwrap();
+        settings.sessions.idle_timeout = "7d".parse().unwrap();
+    })
+    .await;
+    server.add_user("ada").await;
+    server
+        .add_client(ClientSpec::web("shop").with(|client| {
+            client.id_token_signed_response_alg = keyward_keys::Algorithm::EdDsa;
+            client.access_token_lifetime = Some(5400);
+        }))
+        .await;
+    let browser = crate::support::Browser::new(&server);
+    let offline = [("scope", "openid offline_access"), ("prompt", "consent")];
+    let code = browser.code(&server.authorize_url("shop", &offline), "ada").await;
+    let mut tokens = server.redeem("shop", &code).await.json();
+    let mut client = CachingClient::new(&server).await;
+    let (mut live, mut kids) = (Vec::new(), std::collections::BTreeSet::new());
+    // Around each rotation in steps of a minute or two, elsewhere in steps of hours.
+    for _ in 0..10 {
+        let hours = std::iter::repeat_n(HOUR, 46);
+        let minutes = std::iter::repeat_n(97, 130);
+        for (index, step) in hours.chain(minutes).enumerate() {
+            server.advance(step);
+            settled(&server).await;
+            if index >= 46 || index % 15 == 0 {
+                let answer = server.refresh("shop", tokens["refresh_token"].as_str().unwrap()).await;
+                assert_eq!(answer.status, 200, "{}", answer.text);
+                tokens = answer.json();
+                let text = |name: &str| tokens[name].as_str().unwrap().to_owned();
+                kids.insert(part(&text("access_token"), 0)["kid"].as_str().unwrap().to_owned());
+                for (token, audience) in [(text("access_token"), server.url.as_str()), (text("id_token"), "shop")] {
+                    live.push((token, audience.to_owned()));
+                }
+                assert_eq!(server.userinfo(&text("access_token")).await.status, 200);
+            }
+            let now = server.app.clock.now().seconds();
+            live.retain(|(token, _)| part(token, 1)["exp"].as_i64().unwrap() > now + 1);
+            // The oldest live token and the newest one.
+            for (token, audience) in live.first().into_iter().chain(live.last()) {
+                client.verify(&server, token, audience).await;
+            }
+            if let Some((token, _)) = live.iter().find(|(_, audience)| audience != "shop") {
+                assert_eq!(server.userinfo(token).await.status, 200, "an access token that lives");
+            }
+        }
+    }
+    assert!(kids.len() >= 10, "{} keys have signed", kids.len());
+    assert!(client.fetches > 100);
+    // What is over is gone: nothing is published for longer than its tokens live, nothing kept beyond the sessions.
+    let published = CachingClient::fetch(&server).await.0.keys.len();
+    assert!(published <= 6, "{published} keys are published");
+    let kept = server.app.store.signing_keys().await.unwrap();
+    assert!(kept.len() <= 2 * (2 + 1 + 5), "{} keys are kept", kept.len());
+    assert!(kept.iter().any(|key| key.state == "archived"));
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_rotations_sqlite() {
+    ten_rotations(TestDatabase::sqlite()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn ten_rotations_postgres() {
+    ten_rotations(TestDatabase::postgres().await).await;
+}
+
+on_each_database! {
+    async fn a_hint_of_an_archived_key_is_a_hint(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let browser = crate::support::Browser::new(server);
+        let code = browser.code(&server.authorize_url("shop", &[]), "ada").await;
+        let id_token = server.redeem("shop", &code).await.json()["id_token"].as_str().unwrap().to_owned();
+        let kid = part(&id_token, 0)["kid"].as_str().unwrap().to_owned();
+        let state = async || {
+            let keys = server.app.store.signing_keys().await.unwrap();
+            keys.into_iter().find(|key| key.kid == kid).map(|key| key.state)
+        };
+        // The session lives on by its use; the key is rotated and withdrawn meanwhile.
+        server.advance(90 * DAY);
+        settled(server).await;
+        assert_eq!(state().await.as_deref(), Some("retired"));
+        server.advance(HOUR);
+        settled(server).await;
+        assert_eq!(state().await.as_deref(), Some("archived"));
+        assert!(!Answer::of(server.http.get(server.endpoint("/jwks"))).await.text.contains(&kid), "not published");
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs([("id_token_hint", id_token.as_str()), ("post_logout_redirect_uri", "https://app.example/bye")])
+            .finish();
+        let answer = browser.get(&format!("/end_session?{query}")).await;
+        assert_eq!((answer.status, answer.header("location")), (303, "https://app.example/bye"), "{answer:?}");
+        server.advance(30 * DAY);
+        settled(server).await;
+        assert_eq!(state().await, None, "no session is that old");
+    }
+}

@@ -92,7 +92,7 @@ pub struct Opened {
 /// A message for the operator, which never holds a key.
 pub async fn open_root(settings: &Settings, store: &Store, random: Random, now: Timestamp) -> Result<Opened, Fault> {
     let mut state = store.root_state().await?;
-    let master = master_key(settings, &state)?;
+    let master = master_key(settings, &state, random)?;
     if state.seals.is_empty() {
         let root = match &state.fingerprint {
             None if state.is_fresh() => RootSecret::generate()?,
@@ -162,14 +162,14 @@ fn sealed_under(state: &RootState) -> String {
 }
 
 /// Reads the master key; makes its file for a database that nobody has used, readable by its owner alone.
-fn master_key(settings: &Settings, state: &RootState) -> Result<MasterKey, Fault> {
+fn master_key(settings: &Settings, state: &RootState, random: Random) -> Result<MasterKey, Fault> {
     match settings.master_key_source() {
         MasterKeySource::Value(text) => MasterKey::parse(text.expose_secret())
             .map_err(|error| Fault::broken(format_args!("keys.master_key: {error}"))),
         MasterKeySource::File(path) => match read_master_key(&path)? {
             Some(master) => Ok(master),
             None if state.is_fresh() => {
-                let master = make_master_key(&path)?;
+                let master = make_master_key(&path, random)?;
                 tracing::info!(path = %path.display(), "a new master key was made; keep a copy of this file in a safe place");
                 Ok(master)
             }
@@ -205,9 +205,9 @@ pub fn read_master_key(path: &Path) -> Result<Option<MasterKey>, Fault> {
 ///
 /// # Errors
 /// Where the file can't be written.
-pub fn make_master_key(path: &Path) -> Result<MasterKey, Fault> {
+pub fn make_master_key(path: &Path, random: Random) -> Result<MasterKey, Fault> {
     let master = MasterKey::generate()?;
-    match write_new(path, &master) {
+    match write_new(path, &master, &random.name()?) {
         Ok(()) => Ok(master),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => read_master_key(path)?
             .ok_or_else(|| Fault::broken(format_args!("the master key file {} came and went", path.display()))),
@@ -217,17 +217,17 @@ pub fn make_master_key(path: &Path) -> Result<MasterKey, Fault> {
 
 /// The file comes into being with all its octets, or not at all: a crash leaves no half key, and another process reads
 /// none.
-fn write_new(path: &Path, master: &MasterKey) -> std::io::Result<()> {
+fn write_new(path: &Path, master: &MasterKey, unique: &str) -> std::io::Result<()> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
+    name.push(format!(".{unique}.new"));
     let unfinished = folder.join(name);
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
         file.write_all(master.encode().as_bytes())?;
         file.write_all(b"\n")?;
         file.sync_all()?;

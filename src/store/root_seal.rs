@@ -131,13 +131,20 @@ impl Store {
     }
 }
 
+/// Outside a transaction these are several looks, between which another node may start on an empty database. Seals and
+/// fingerprint come before keys, and together: looked at in the other order, what is there of one is there of the others.
 async fn state(act: &mut Act<'_>) -> Result<RootState, Fault> {
+    let has_keys = act.exists(signing_key::Entity::find()).await?;
+    let before = fingerprint(act).await?;
     let seals = root_seal::Entity::find()
         .order_by_asc(root_seal::Column::CreatedAt)
         .order_by_asc(root_seal::Column::Fingerprint);
     let seals = act.all(seals).await?;
-    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(ROOT_FINGERPRINT));
-    let fingerprint = act.one(fact).await?.map(|fact| fact.value);
-    let has_keys = act.exists(signing_key::Entity::find()).await?;
+    let fingerprint = if before.is_none() && !seals.is_empty() { fingerprint(act).await? } else { before };
     Ok(RootState { seals, fingerprint, has_keys })
+}
+
+async fn fingerprint(act: &mut Act<'_>) -> Result<Option<String>, Fault> {
+    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(ROOT_FINGERPRINT));
+    Ok(act.one(fact).await?.map(|fact| fact.value))
 }

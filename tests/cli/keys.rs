@@ -29,14 +29,15 @@ impl Story {
         let mut binary = Binary::new(database);
         binary.start(&http).await;
         binary.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
+        binary.run(&["--json", "scopes", "add", "read", "--title", "Read", "--description", "Read things"], "");
         let client = binary.run(
             &arguments(
                 "--json clients add --name Shop --id shop --redirect-uri https://app.example/cb --first-party \
                  --grant authorization_code --grant refresh_token --grant client_credentials \
-                 --scope openid,offline_access --default-scope openid --id-token-alg ES256",
+                 --scope openid,offline_access --default-scope read --id-token-alg ES256",
             )
             .into_iter()
-            .map(|word| if word == "openid,offline_access" { "openid offline_access" } else { word })
+            .map(|word| if word == "openid,offline_access" { "openid offline_access read" } else { word })
             .collect::<Vec<_>>(),
             "",
         );
@@ -226,8 +227,8 @@ fn keys_come_in_and_public_ones_go_out() {
         ("another curve", change("crv", "P-384"), "no kind that signs here"),
         ("another public half", change("x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"), "valid key"),
         ("another algorithm", change("alg", "RS256"), "not for RS256"),
-        ("no key", "hello".to_owned(), "neither PEM nor a JWK"),
-        ("nothing", String::new(), "neither PEM nor a JWK"),
+        ("no key", "hello".to_owned(), "neither a PEM block nor a JWK"),
+        ("nothing", String::new(), "neither a PEM block nor a JWK"),
     ] {
         let said = binary.refuse(&["keys", "import"], &input);
         assert!(said.contains(says), "{what}: {said}");

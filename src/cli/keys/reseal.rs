@@ -19,7 +19,7 @@ pub(super) async fn run(app: &App, flags: ResealFlags) -> Result<Report, Failure
     let new = match &flags.new_key_file {
         Some(path) => match secret::read_master_key(path)? {
             Some(master) => master,
-            None => secret::make_master_key(path)?,
+            None => secret::make_master_key(path, app.random)?,
         },
         None if flags.new_key_stdin => {
             let text = secret_text(None)?;

@@ -512,10 +512,10 @@ mod tests {
     const LAG: u64 = 1;
 
     /// What was published and who signed, from this second on.
-    type History = Vec<(u64, Vec<String>, Vec<(Algorithm, String)>)>;
+    type Moment = (u64, Vec<String>, Vec<(Algorithm, String)>);
 
     /// The history's entry that a node may act by at this second, one for each lag.
-    fn seen(history: &History, second: u64) -> Vec<&(u64, Vec<String>, Vec<(Algorithm, String)>)> {
+    fn seen(history: &[Moment], second: u64) -> Vec<&Moment> {
         (0..=LAG)
             .filter_map(|lag| history.iter().rev().find(|(from, ..)| *from <= second.saturating_sub(lag)))
             .collect()
@@ -535,7 +535,7 @@ mod tests {
         ) {
             let waits = KeyWaits { publication: max_age + LAG, rotation, longest_life, margin: LAG, hints: 10_000 };
             let (mut keys, mut made, mut second) = (Vec::new(), 0, 0);
-            let mut history: History = Vec::new();
+            let mut history: Vec<Moment> = Vec::new();
             let mut record = |keys: &[ScheduledKey], second: u64| {
                 let published = keys.iter().filter(|key| key.state.is_published()).map(|key| key.kid.clone()).collect();
                 let signing = BOTH.iter().map(|&algorithm| {

@@ -116,6 +116,28 @@ on_each_database! {
         assert!(server.app.store.root_state().await.unwrap().seals.is_empty());
     }
 
+    async fn the_runbook_of_a_lost_master_key_works(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let refresh = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+        std::fs::remove_file(server.database().folder().join("master.key")).unwrap();
+        let runbook = include_str!("../../docs/runbooks/lost-master-key.md");
+        let statements = runbook.split("```sql").nth(1).unwrap().split("```").next().unwrap();
+        let tables = Tables::of(server).await;
+        let mut count = 0;
+        for statement in statements.split(';').map(str::trim).filter(|statement| !statement.is_empty()) {
+            tables.run(statement).await;
+            count += 1;
+        }
+        assert_eq!(count, 9);
+        let anew = App::start(server.app.settings.clone(), server.app.clock.clone()).await.unwrap();
+        assert_ne!(anew.secrets.token_hash.hash(b"x"), server.app.secrets.token_hash.hash(b"x"));
+        assert!(anew.key_ring.load().active(keyward_keys::Algorithm::Es256).is_some());
+        assert_eq!(tables.number("SELECT count(*) FROM users").await, 1);
+        assert!(anew.client("shop").await.unwrap().unwrap().secrets.is_empty());
+        assert_ne!(server.refresh("shop", &refresh).await.status, 200);
+    }
+
     async fn a_changed_seal_is_refused(server) {
         let tables = Tables::of(server).await;
         tables.run("UPDATE root_seals SET fingerprint = 'x'").await;

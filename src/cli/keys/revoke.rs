@@ -11,7 +11,7 @@ use keyward_protocol::Timestamp;
 use keyward_protocol::key_schedule::{self, KeyRefusal, KeyWaits, ScheduledKey};
 use serde_json::{Value, json};
 
-use super::super::output::{Failure, Report, moment};
+use super::super::output::{Failure, Report, moment, remark};
 use super::super::terminal::{confirm, is_interactive};
 use super::{documents, explain, rotate};
 use crate::app::{App, PROPAGATION};
@@ -38,16 +38,18 @@ pub(super) async fn run(app: &App, kid: String, yes: bool) -> Result<Report, Fai
     }
     let damage = damage(app, key).await?;
     let consequences = consequences(key, &damage);
-    if !yes {
-        if is_interactive() {
-            super::super::output::remark(consequences.trim_end().replace('\n', "\nkeyward: "));
+    let asked = !yes && is_interactive();
+    if asked {
+        for line in consequences.lines() {
+            remark(line);
         }
-        confirm(&format!("revoking {kid}"), &format!("Revoke the {} key {kid}?", key.algorithm.as_str())).map_err(
-            |failure| match is_interactive() {
-                true => failure,
-                false => Failure::refused(format_args!("{}\n{failure}", consequences.trim_end())),
-            },
-        )?;
+    }
+    if !yes {
+        let question = format!("Revoke the {} key {kid}?", key.algorithm.as_str());
+        confirm(&format!("revoking {kid}"), &question).map_err(|failure| match asked {
+            true => failure,
+            false => Failure::refused(format_args!("{}\n{failure}", consequences.trim_end())),
+        })?;
     }
     let algorithms = app.key_algorithms()?;
     let named = kid.clone();
@@ -63,7 +65,9 @@ pub(super) async fn run(app: &App, kid: String, yes: bool) -> Result<Report, Fai
         "refused_within_seconds": PROPAGATION,
         "cached_for_seconds": jwks::MAX_AGE,
     });
-    Ok(Report { json, text: format!("{}{consequences}", done.text) })
+    // Who was asked has read them.
+    let text = if asked { done.text } else { format!("{}{consequences}", done.text) };
+    Ok(Report { json, text })
 }
 
 async fn damage(app: &App, key: &ScheduledKey) -> Result<Damage, Failure> {

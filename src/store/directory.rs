@@ -136,7 +136,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn raise_longest_token_life(&self, seconds: u64) -> Result<u64, Fault> {
-        let known = self.read(|mut act| Box::pin(async move { longest_token_life(&mut act).await })).await?;
+        let known = self.read_for_upkeep(|mut act| Box::pin(async move { longest_token_life(&mut act).await })).await?;
         if known >= seconds {
             return Ok(known);
         }

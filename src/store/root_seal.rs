@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn root_state(&self) -> Result<RootState, Fault> {
-        self.read(|mut act| Box::pin(async move { state(&mut act).await })).await
+        self.read_for_upkeep(|mut act| Box::pin(async move { state(&mut act).await })).await
     }
 
     /// Stores the first copy of a root secret with its fingerprint, unless the database has changed since it was `seen`.

@@ -155,8 +155,8 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("database.busy_timeout", r#""1s""#, "1s", ""),
     ("keys.master_key_file", r#""/run/secrets/key""#, "/run/secrets/key", ""),
     ("keys.master_key", r#""correct horse""#, "correct horse", ""),
-    ("keys.rotation_interval", r#""30d""#, "30d", ""),
     ("keys.algorithms", r#"["ES256", "RS256"]"#, "ES256,RS256", ""),
+    ("keys.rotation_interval", r#""30d""#, "30d", ""),
     ("tokens.access_token_lifetime", r#""5m""#, "5m", ""),
     ("tokens.refresh_token_idle_lifetime", r#""1d""#, "1d", ""),
     ("tokens.refresh_token_absolute_lifetime", r#""30d""#, "30d", ""),
@@ -402,6 +402,7 @@ fn settings_that_contradict_each_other_are_refused() {
         (format!("{https}server.http_redirect_listen = \"127.0.0.1:4000\""), "are the same address"),
         ("keys.master_key = \"a\"\nkeys.master_key_file = \"b\"".into(), "keep one of the two"),
         ("keys.algorithms = [\"RS256\"]".into(), "keyward.toml:1: keys.algorithms: tokens.access_token_algorithm must"),
+        ("keys.rotation_interval = \"59m\"".into(), "keys.rotation_interval must be 0 or at least 1h"),
         ("tokens.refresh_token_idle_lifetime = \"91d\"".into(), "(91d) is longer than"),
         ("tokens.refresh_token_idle_lifetime = \"1m\"\ntokens.refresh_grace = \"2m\"".into(), "(2m) is longer than"),
         ("sessions.absolute_timeout = \"1h\"".into(), "sessions.idle_timeout (12h) is longer than"),
@@ -426,6 +427,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         ("database.url = \"postgres://db.example.com/k\"", "database.url"),
         ("database.synchronous = \"normal\"", "database.synchronous"),
         ("keys.algorithms = [\"ES256\"]", "keys.algorithms"),
+        ("keys.rotation_interval = 0", "keys.rotation_interval"),
         ("tokens.access_token_lifetime = \"61m\"", "tokens.access_token_lifetime"),
         ("tokens.authorization_code_lifetime = 61", "tokens.authorization_code_lifetime"),
         ("tokens.refresh_grace = 61", "tokens.refresh_grace"),
@@ -439,7 +441,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         assert_eq!(warnings.len(), 1, "{file}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("keyward.toml:1: {path}: ")), "{warnings:?}");
     }
-    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 14, "a warning isn't tested above");
+    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 15, "a warning isn't tested above");
     let iterations = load("passwords.argon2_iterations = 1").unwrap().warnings();
     assert!(iterations[0].starts_with("passwords.argon2_memory_kib: "), "{iterations:?}");
 }

@@ -115,8 +115,8 @@ impl Store {
     }
 
     /// Moves keys as the rule says. `fresh` has new keys for its `Add`; what it doesn't ask for is dropped. Into `waits`
-    /// the act puts the longest life that the database remembers, where it is longer. The rule is asked inside the transaction, on rows that nobody else can change: of two
-    /// nodes that want the same, the second finds it done.
+    /// the act puts the longest life that the database remembers, where it is longer. The rule is asked inside the
+    /// transaction, on rows that nobody else can change: of two nodes that want the same, the second finds it done.
     ///
     /// # Errors
     /// Where the database fails.

@@ -3,8 +3,9 @@
 use serde::Serialize;
 
 use crate::authorization_request::OPENID;
-use crate::client_metadata::ClientMetadata;
+use crate::client_metadata::{AccessTokenFormat, ClientMetadata, ResourceTokens};
 use crate::scope::ScopeSet;
+use crate::status_list::Status;
 
 /// RFC 9068 §2.2: the claims of an access token. Times are seconds since the epoch.
 #[derive(Debug, Clone, Serialize)]
@@ -46,6 +47,59 @@ pub struct AccessTokenClaims<'a> {
     /// What the roles allow.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub permissions: Option<&'a [String]>,
+    /// Where its revocation is to be seen (draft-ietf-oauth-status-list-21 §6.1).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<Status<'a>>,
+}
+
+/// What an access token is like (requirement TK-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Form {
+    /// JWT or opaque.
+    pub format: AccessTokenFormat,
+    /// A bit of a status list says whether it was revoked; only a JWT of a person's grant has one.
+    pub status_list: bool,
+    /// Seconds that it lives.
+    pub lifetime: u64,
+}
+
+/// Whether a token is of a person's grant or of a client for itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// A person's grant.
+    Person,
+    /// A client (RFC 6749 §4.4).
+    Client,
+}
+
+/// What a token of this client is like where it is for these resources. `lifetime` is the server's, in seconds.
+///
+/// - A resource's wish counts more than the client's. Of several resources that differ, `opaque` is followed: a JWT
+///   would tell the one what the other wants hidden, while every resource server can introspect.
+/// - Protocol decision 20: the status list where the client or any of the resources wants it, and never for a client's
+///   token for itself, which nobody but the client can end.
+/// - The shortest life that any resource or the client allows.
+pub fn form<'a>(
+    client: &ClientMetadata,
+    resources: impl Iterator<Item = &'a ResourceTokens> + Clone,
+    holder: Holder,
+    lifetime: u64,
+) -> Form {
+    let mut wishes = resources.clone().filter_map(|resource| resource.access_token_format);
+    let format = match wishes.next() {
+        None => client.access_token_format.unwrap_or(AccessTokenFormat::Jwt),
+        Some(AccessTokenFormat::Jwt) => wishes.find(|wish| *wish != AccessTokenFormat::Jwt).unwrap_or(AccessTokenFormat::Jwt),
+        Some(AccessTokenFormat::Opaque) => AccessTokenFormat::Opaque,
+    };
+    let wanted = client.access_token_status_list || resources.clone().any(|resource| resource.access_token_status_list);
+    let lifetime = resources
+        .filter_map(|resource| resource.access_token_lifetime)
+        .fold(client.access_token_lifetime.unwrap_or(lifetime), u64::min);
+    Form {
+        format,
+        status_list: wanted && format == AccessTokenFormat::Jwt && holder == Holder::Person,
+        lifetime,
+    }
 }
 
 /// RFC 9068 §3, protocol decision 16: the granted resources, else the client's default resource, else the issuer;
@@ -85,6 +139,38 @@ mod tests {
         assert_eq!(audience("https://as", &client, &[], &none), ["https://api"]);
         assert_eq!(audience("https://as", &client, &[], &openid), ["https://api", "https://as"]);
         assert_eq!(audience("https://as", &client, &["https://b".into()], &none), ["https://b"]);
+    }
+
+    #[test]
+    fn a_resources_wish_counts_more_than_the_clients() {
+        use AccessTokenFormat::{Jwt, Opaque};
+        let resource = |format, lifetime, status| ResourceTokens {
+            access_token_format: format,
+            access_token_lifetime: lifetime,
+            access_token_status_list: status,
+        };
+        let client = |format, lifetime, status| ClientMetadata {
+            access_token_format: format,
+            access_token_lifetime: lifetime,
+            access_token_status_list: status,
+            ..ClientMetadata::default()
+        };
+        for (client, resources, expected) in [
+            (client(None, None, false), vec![], (Jwt, false, 1800)),
+            (client(Some(Opaque), Some(60), true), vec![], (Opaque, false, 60)),
+            (client(Some(Opaque), None, true), vec![resource(Some(Jwt), None, false)], (Jwt, true, 1800)),
+            (client(None, Some(60), false), vec![resource(Some(Opaque), Some(90), true)], (Opaque, false, 60)),
+            (client(None, Some(60), false), vec![resource(None, Some(30), true)], (Jwt, true, 30)),
+            (
+                client(None, None, false),
+                vec![resource(Some(Jwt), None, false), resource(Some(Opaque), Some(5), false)],
+                (Opaque, false, 5),
+            ),
+        ] {
+            let form = form(&client, resources.iter(), Holder::Person, 1800);
+            assert_eq!((form.format, form.status_list, form.lifetime), expected, "{resources:?}");
+        }
+        assert!(!form(&client(None, None, true), [].iter(), Holder::Client, 1800).status_list);
     }
 
     #[test]

@@ -83,6 +83,47 @@ impl AuthMethod {
     }
 }
 
+/// The form of an access token (requirement TK-4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessTokenFormat {
+    /// RFC 9068: resource servers check it by themselves.
+    Jwt,
+    /// A reference that says nothing; resource servers introspect it (RFC 7662).
+    Opaque,
+}
+
+impl AccessTokenFormat {
+    /// Every form that is offered.
+    pub const ALL: [Self; 2] = [Self::Jwt, Self::Opaque];
+
+    /// The value in metadata.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Jwt => "jwt",
+            Self::Opaque => "opaque",
+        }
+    }
+
+    /// The form of this name.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.as_str() == text)
+    }
+}
+
+/// What a resource server wants of the access tokens that are for it (requirement TK-4): it counts more than what their
+/// client has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ResourceTokens {
+    /// Their form; none: the client's.
+    pub access_token_format: Option<AccessTokenFormat>,
+    /// The longest that they live, in seconds; none: as long as the client's.
+    pub access_token_lifetime: Option<u64>,
+    /// Those of people's grants are in a status list, whatever the client says.
+    pub access_token_status_list: bool,
+}
+
 /// The metadata of a client, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -111,6 +152,15 @@ pub struct ClientMetadata {
     pub id_token_signed_response_alg: Algorithm,
     /// The algorithm of its access tokens; none: the server's setting.
     pub access_token_signed_response_alg: Option<Algorithm>,
+    /// The form of its access tokens, where no resource wants another; none: JWT.
+    pub access_token_format: Option<AccessTokenFormat>,
+    /// Access tokens of people's grants are in a status list (protocol decision 20), so that resource servers hear of a
+    /// revocation without introspection.
+    pub access_token_status_list: bool,
+    /// RFC 9701 §6: the algorithm of signed introspection answers that it gets.
+    pub introspection_signed_response_alg: Algorithm,
+    /// What it wants, as a resource server, of tokens for its audiences.
+    pub resource_tokens: ResourceTokens,
     /// PKCE is demanded; public clients can't turn it off.
     pub require_pkce: bool,
     /// The operator's own: no consent page.
@@ -156,6 +206,10 @@ impl Default for ClientMetadata {
             jwks: None,
             id_token_signed_response_alg: Algorithm::Rs256,
             access_token_signed_response_alg: None,
+            access_token_format: None,
+            access_token_status_list: false,
+            introspection_signed_response_alg: Algorithm::Rs256,
+            resource_tokens: ResourceTokens::default(),
             require_pkce: true,
             first_party: false,
             trusted_native: false,
@@ -270,11 +324,16 @@ impl ClientMetadata {
                 return refuse("A link of the client must be an http or https address.");
             }
         }
-        for lifetime in
-            [self.access_token_lifetime, self.refresh_token_idle_lifetime, self.refresh_token_absolute_lifetime]
-                .into_iter()
-                .flatten()
-        {
+        if self.resource_tokens != ResourceTokens::default() && self.audiences.is_empty() {
+            return refuse("Only a client that stands for an audience can say what tokens for it are like.");
+        }
+        let lifetimes = [
+            self.access_token_lifetime,
+            self.refresh_token_idle_lifetime,
+            self.refresh_token_absolute_lifetime,
+            self.resource_tokens.access_token_lifetime,
+        ];
+        for lifetime in lifetimes.into_iter().flatten() {
             if lifetime == 0 || lifetime > 10 * 365 * 86_400 {
                 return refuse("A lifetime must lie between one second and ten years.");
             }
@@ -299,7 +358,7 @@ mod tests {
     #[test]
     fn combinations_that_cannot_be_honoured_are_refused() {
         web().check().unwrap();
-        let broken: [fn(&mut ClientMetadata); 10] = [
+        let broken: [fn(&mut ClientMetadata); 12] = [
             |client| client.client_name = " ".into(),
             |client| client.redirect_uris.clear(),
             |client| client.grant_types = vec![GrantType::RefreshToken],
@@ -310,6 +369,11 @@ mod tests {
             |client| client.web_origins = vec!["https://shop.example/".into()],
             |client| client.audiences = vec!["api".into()],
             |client| client.client_uri = Some("javascript:alert(1)".into()),
+            |client| client.resource_tokens.access_token_status_list = true,
+            |client| {
+                client.audiences = vec!["https://api.example".into()];
+                client.resource_tokens.access_token_lifetime = Some(0);
+            },
         ];
         for (index, change) in broken.into_iter().enumerate() {
             let mut client = web();

@@ -13,6 +13,7 @@ pub mod end_session;
 pub mod id_token;
 pub mod introspection;
 pub mod key_schedule;
+pub mod opaque_token;
 pub mod parameters;
 pub mod pkce;
 pub mod prompt;
@@ -23,6 +24,7 @@ pub mod response_mode;
 pub mod role;
 pub mod scope;
 pub mod session;
+pub mod status_list;
 pub mod timestamp;
 
 pub use refusal::{ErrorCode, Refusal};

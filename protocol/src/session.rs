@@ -15,7 +15,12 @@ pub struct SessionTimes {
 
 /// Whether the session stands at this moment, with an idle limit in seconds.
 pub fn stands(times: &SessionTimes, idle_timeout: u64, now: Timestamp) -> bool {
-    times.ended_at.is_none() && now < times.expires_at && now < times.last_seen_at.plus_seconds(idle_timeout)
+    times.ended_at.is_none() && now < ends_at(times, idle_timeout)
+}
+
+/// The moment at which the session ends unless it is used before, with an idle limit in seconds.
+pub fn ends_at(times: &SessionTimes, idle_timeout: u64) -> Timestamp {
+    times.expires_at.min(times.last_seen_at.plus_seconds(idle_timeout))
 }
 
 /// Whether this use is worth a write: at most one in `interval` seconds.

@@ -22,6 +22,7 @@ use crate::metrics::Metrics;
 use crate::random::Random;
 use crate::secret::{self, Secrets};
 use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
+use crate::status_list::StatusLists;
 use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
@@ -72,6 +73,8 @@ pub struct App {
     audit: AuditQueue,
     /// What is counted.
     pub metrics: Metrics,
+    /// Places in status lists, and the signed lists.
+    pub status_lists: StatusLists,
     /// The texts of pages.
     pub locales: Locales,
     /// The discovery document.
@@ -158,6 +161,7 @@ impl App {
             passwords,
             audit,
             metrics: Metrics::new(),
+            status_lists: StatusLists::default(),
             locales: Locales::load(),
             provider_metadata: ArcSwap::default(),
             provider_metadata_etag: ArcSwap::default(),

@@ -24,5 +24,6 @@ pub mod secret;
 pub mod serve;
 pub mod settings;
 pub mod signing_keys;
+pub mod status_list;
 pub mod store;
 pub mod telemetry;

@@ -12,7 +12,7 @@ use http::header::{self, HeaderValue};
 use crate::app::App;
 use crate::endpoint::{
     authorization, csrf_token, end_session, health, introspection, jwks, protected_resource_metadata,
-    provider_metadata, revocation, token, userinfo, webfinger,
+    provider_metadata, revocation, status_list, token, userinfo, webfinger,
 };
 use crate::http::cors::{self, CorsClass};
 use crate::http::page::error_page;
@@ -32,6 +32,8 @@ fn routes() -> Vec<Route> {
         ("/introspect", Clients, post(introspection::handle)),
         ("/revoke", Clients, post(revocation::handle)),
         ("/jwks", Open, get(jwks::handle)),
+        ("/status-lists", Open, get(status_list::handle_aggregation)),
+        ("/status-lists/{name}", Open, get(status_list::handle)),
         ("/end_session", None, get(end_session::handle).post(end_session::handle).head(no_head)),
         ("/end_session/confirm", None, post(end_session::handle_confirmation)),
         ("/.well-known/openid-configuration", Open, get(provider_metadata::handle)),

@@ -369,6 +369,47 @@ entity! {
 }
 
 entity! {
+    /// An opaque access token.
+    opaque_token = "opaque_tokens" {
+        key token_hash: Vec<u8>,
+        /// Its name, as a JWT's `jti`.
+        jti: String,
+        client: Uuid,
+        client_id: String,
+        /// None where it is the client's own (RFC 6749 §4.4).
+        grant_id: Option<Uuid>,
+        scope: String,
+        /// JSON list.
+        audience: String,
+        issued_at: i64,
+        expires_at: i64,
+    }
+}
+
+entity! {
+    /// A status list. Its entries are handed out in blocks of positions, from the first on.
+    status_list = "status_lists" {
+        key number: i64,
+        /// How many positions were handed out.
+        positions: i64,
+        /// When the last block was.
+        leased_at: i64,
+    }
+}
+
+entity! {
+    /// An access token that is in a status list.
+    status_entry = "status_entries" {
+        /// List and index as one number.
+        key slot: i64,
+        grant_id: Uuid,
+        expires_at: i64,
+        /// Set where the token was ended by itself, or its grant was removed; everything else is seen by its grant.
+        ended_at: Option<i64>,
+    }
+}
+
+entity! {
     /// A signing key, its private part sealed.
     signing_key = "signing_keys" {
         key id: Uuid,

@@ -4,6 +4,7 @@ use sea_orm_migration::prelude::*;
 
 mod m0001_initial;
 mod m0002_key_life;
+mod m0003_remembered_tokens;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -14,6 +15,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m0001_initial::Migration), Box::new(m0002_key_life::Migration)]
+        vec![
+            Box::new(m0001_initial::Migration),
+            Box::new(m0002_key_life::Migration),
+            Box::new(m0003_remembered_tokens::Migration),
+        ]
     }
 }

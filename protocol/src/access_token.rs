@@ -88,18 +88,16 @@ pub fn form<'a>(
     let mut wishes = resources.clone().filter_map(|resource| resource.access_token_format);
     let format = match wishes.next() {
         None => client.access_token_format.unwrap_or(AccessTokenFormat::Jwt),
-        Some(AccessTokenFormat::Jwt) => wishes.find(|wish| *wish != AccessTokenFormat::Jwt).unwrap_or(AccessTokenFormat::Jwt),
+        Some(AccessTokenFormat::Jwt) => {
+            wishes.find(|wish| *wish != AccessTokenFormat::Jwt).unwrap_or(AccessTokenFormat::Jwt)
+        }
         Some(AccessTokenFormat::Opaque) => AccessTokenFormat::Opaque,
     };
     let wanted = client.access_token_status_list || resources.clone().any(|resource| resource.access_token_status_list);
     let lifetime = resources
         .filter_map(|resource| resource.access_token_lifetime)
         .fold(client.access_token_lifetime.unwrap_or(lifetime), u64::min);
-    Form {
-        format,
-        status_list: wanted && format == AccessTokenFormat::Jwt && holder == Holder::Person,
-        lifetime,
-    }
+    Form { format, status_list: wanted && format == AccessTokenFormat::Jwt && holder == Holder::Person, lifetime }
 }
 
 /// RFC 9068 §3, protocol decision 16: the granted resources, else the client's default resource, else the issuer;

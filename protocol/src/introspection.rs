@@ -2,6 +2,9 @@
 
 use crate::client_metadata::ClientMetadata;
 
+/// RFC 9701 §4, §5: the media type of signed answers.
+pub const MEDIA_TYPE: &str = "application/token-introspection+jwt";
+
 /// Whether a caller may learn of an access token with this audience and client: the resource servers that it is meant
 /// for, and the client that holds it. Everybody else is told that it isn't active (RFC 7662 §2.2).
 pub fn may_see_access_token(

@@ -1,20 +1,31 @@
-//! Token introspection (RFC 7662) for access and refresh tokens. Left out: signed answers (RFC 9701).
+//! Token introspection (RFC 7662) for access and refresh tokens, as JSON or signed (RFC 9701). Left out: encrypted
+//! answers (RFC 9701 §5).
 
 use std::sync::Arc;
 
+use axum::body::Body;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::{self, HeaderValue};
+use keyward_entities::opaque_token;
 use keyward_guard::AccessToken;
+use keyward_keys::{SigningKey, TokenType};
 use keyward_protocol::client_metadata::ClientType;
-use keyward_protocol::parameters::Parameters;
-use keyward_protocol::{client_authentication, introspection};
+use keyward_protocol::role::RoleClaims;
+use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::{ErrorCode, Refusal, client_authentication, introspection};
 use serde::Serialize;
 
-use super::userinfo::{LiveToken, live};
+use super::access_token::{LiveToken, PresentedToken, is_access_token, read};
+use crate::account::profile::{Holder, audience_clients};
 use crate::app::App;
+use crate::fault::Fault;
 use crate::http::Incoming;
+use crate::http::accept::names;
 use crate::http::client_authentication::{AuthenticatedClient, authenticate};
 use crate::http::json::{self, Failure};
+use crate::store::authorization::LiveGrant;
 
 /// RFC 7662 §2.2.
 #[derive(Debug, Default, Serialize)]
@@ -52,6 +63,15 @@ struct Introspected<'a> {
     permissions: &'a [String],
 }
 
+/// RFC 9701 §5: the claims of a signed answer. No `exp` and no `sub` at this level, so that nobody takes it for the token.
+#[derive(Debug, Serialize)]
+struct SignedIntrospection<'a> {
+    iss: &'a str,
+    aud: &'a str,
+    iat: i64,
+    token_introspection: &'a Introspected<'a>,
+}
+
 /// POST `/introspect`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     let outcome = respond(&app, &incoming).await;
@@ -67,22 +87,147 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         return Err(client_authentication::FAILED.into());
     }
     let token = parameters.require("token", "The token is missing.")?;
-    // RFC 7662 §2.1: the hint is only a hint. Our access tokens have two dots, and our refresh tokens none.
-    if token.contains('.') {
-        access_token(app, &caller, token).await
-    } else {
-        refresh_token(app, &caller, &parameters).await
-    }
+    let signer = match names(&incoming.headers, introspection::MEDIA_TYPE) {
+        false => Signer::None,
+        true => match app.key_ring.load().active(caller.metadata.introspection_signed_response_alg) {
+            Some(key) => Signer::Key(Arc::clone(key)),
+            None => {
+                // Never plain JSON for who asked for a signature.
+                let refusal = Refusal::new(
+                    ErrorCode::InvalidRequest,
+                    "There is no key of the algorithm that is registered as introspection_signed_response_alg.",
+                );
+                return Ok((StatusCode::NOT_ACCEPTABLE, json::error_body(&refusal)).into_response());
+            }
+        },
+    };
+    let asking = Asking { app, caller: &caller, signer };
+    // RFC 7662 §2.1: the hint is only a hint.
+    if is_access_token(token) { asking.access_token(token).await } else { asking.refresh_token(token).await }
 }
 
-async fn access_token(app: &App, caller: &AuthenticatedClient, token: &str) -> Result<Response, Failure> {
-    let Ok(token) = app.verify_access_token(token) else { return inactive() };
-    if !introspection::may_see_access_token(&caller.metadata, &caller.client_id, &token.client_id, &token.aud) {
-        return inactive();
+/// In which form the answer goes out.
+#[derive(Debug)]
+enum Signer {
+    /// JSON (RFC 7662 §2.2).
+    None,
+    /// A JWT (RFC 9701 §5).
+    Key(Arc<SigningKey>),
+}
+
+/// An authenticated request.
+struct Asking<'a> {
+    app: &'a App,
+    caller: &'a AuthenticatedClient,
+    signer: Signer,
+}
+
+impl Asking<'_> {
+    /// Answers in the form that was asked for.
+    fn answer(&self, said: &Introspected<'_>) -> Result<Response, Failure> {
+        let Signer::Key(key) = &self.signer else { return json::ok(said) };
+        let claims = SignedIntrospection {
+            iss: self.app.settings.issuer(),
+            aud: &self.caller.client_id,
+            iat: self.app.clock.now().seconds(),
+            token_introspection: said,
+        };
+        let token = key.sign_jwt(TokenType::Introspection, &claims).map_err(Fault::from)?;
+        let mut response = json::ok(&())?;
+        *response.body_mut() = Body::from(token);
+        let kind = HeaderValue::from_static(introspection::MEDIA_TYPE);
+        response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        Ok(response)
     }
-    match live(app, &token).await? {
-        LiveToken::Ended => inactive(),
-        LiveToken::OfClient | LiveToken::OfGrant(_) => json::ok(&describe(&token)),
+
+    /// RFC 7662 §2.2, RFC 9701 §5: nothing else is said of a token that isn't active, or isn't the caller's to see.
+    fn inactive(&self) -> Result<Response, Failure> {
+        self.answer(&Introspected::default())
+    }
+
+    async fn access_token(&self, token: &str) -> Result<Response, Failure> {
+        let Self { app, caller, .. } = *self;
+        let Ok(token) = read(app, token).await? else { return self.inactive() };
+        if !introspection::may_see_access_token(
+            &caller.metadata,
+            &caller.client_id,
+            token.client_id(),
+            token.audience(),
+        ) {
+            return self.inactive();
+        }
+        let live = match token.live(app).await? {
+            LiveToken::Ended => return self.inactive(),
+            LiveToken::OfClient => None,
+            LiveToken::OfGrant(live) => Some(live),
+        };
+        match (token, live) {
+            (PresentedToken::Jwt(token), _) => self.answer(&describe(&token)),
+            (PresentedToken::Opaque { row, audience }, live) => self.opaque(&row, &audience, live.as_deref()).await,
+        }
+    }
+
+    /// An opaque token says what a JWT would that is issued now: the roles are those of this moment.
+    async fn opaque(
+        &self,
+        row: &opaque_token::Model,
+        audience: &[String],
+        live: Option<&LiveGrant>,
+    ) -> Result<Response, Failure> {
+        let scope = ScopeSet::parse(&row.scope).map_err(Fault::broken)?;
+        let (amr, roles) = match live {
+            None => (Vec::new(), RoleClaims::default()),
+            Some(live) => {
+                let holder = Holder::load(self.app, live, &scope).await?;
+                let amr: Vec<String> = serde_json::from_str(&live.grant.amr).map_err(Fault::from)?;
+                (amr, holder.claims(self.app, &scope, &audience_clients(self.app, audience)))
+            }
+        };
+        self.answer(&Introspected {
+            active: true,
+            scope: Some(&row.scope),
+            client_id: Some(&row.client_id),
+            token_type: Some("Bearer"),
+            exp: Some(row.expires_at.div_euclid(1_000_000)),
+            iat: Some(row.issued_at.div_euclid(1_000_000)),
+            sub: Some(live.map_or(&row.client_id, |live| &live.subject)),
+            aud: audience,
+            iss: Some(self.app.settings.issuer()),
+            jti: Some(&row.jti),
+            auth_time: live.and_then(|live| u64::try_from(live.grant.auth_time.div_euclid(1_000_000)).ok()),
+            acr: live.map(|live| live.grant.acr.as_str()),
+            amr: &amr,
+            roles: roles.roles.as_deref().unwrap_or_default(),
+            groups: roles.groups.as_deref().unwrap_or_default(),
+            permissions: roles.permissions.as_deref().unwrap_or_default(),
+        })
+    }
+
+    async fn refresh_token(&self, token: &str) -> Result<Response, Failure> {
+        let Self { app, caller, .. } = *self;
+        let now = app.clock.now();
+        let hash = app.secrets.token_hash.hash(token.as_bytes());
+        let idle = app.settings.sessions.idle_timeout.as_secs();
+        let Some(found) = app.store.find_refresh_token(&hash, idle, now).await? else { return self.inactive() };
+        let Some(client) = app.store.find_client_by_id(found.live.grant.client).await? else {
+            return self.inactive();
+        };
+        if !introspection::may_see_refresh_token(&caller.client_id, &client.client_id) {
+            return self.inactive();
+        }
+        if !found.stands || found.token.spent_at.is_some() || now.micros() >= found.token.expires_at {
+            return self.inactive();
+        }
+        self.answer(&Introspected {
+            active: true,
+            scope: Some(&found.live.grant.scope),
+            client_id: Some(&client.client_id),
+            exp: Some(found.token.expires_at.min(found.live.grant.expires_at).div_euclid(1_000_000)),
+            iat: Some(found.token.issued_at.div_euclid(1_000_000)),
+            sub: Some(&found.live.subject),
+            iss: Some(app.settings.issuer()),
+            ..Introspected::default()
+        })
     }
 }
 
@@ -105,33 +250,4 @@ fn describe(token: &AccessToken) -> Introspected<'_> {
         groups: &token.groups,
         permissions: &token.permissions,
     }
-}
-
-async fn refresh_token(app: &App, caller: &AuthenticatedClient, parameters: &Parameters) -> Result<Response, Failure> {
-    let now = app.clock.now();
-    let hash = app.secrets.token_hash.hash(parameters.get("token").unwrap_or_default().as_bytes());
-    let idle = app.settings.sessions.idle_timeout.as_secs();
-    let Some(found) = app.store.find_refresh_token(&hash, idle, now).await? else { return inactive() };
-    let Some(client) = app.store.find_client_by_id(found.live.grant.client).await? else { return inactive() };
-    if !introspection::may_see_refresh_token(&caller.client_id, &client.client_id) {
-        return inactive();
-    }
-    if !found.stands || found.token.spent_at.is_some() || now.micros() >= found.token.expires_at {
-        return inactive();
-    }
-    json::ok(&Introspected {
-        active: true,
-        scope: Some(&found.live.grant.scope),
-        client_id: Some(&client.client_id),
-        exp: Some(found.token.expires_at.min(found.live.grant.expires_at).div_euclid(1_000_000)),
-        iat: Some(found.token.issued_at.div_euclid(1_000_000)),
-        sub: Some(&found.live.subject),
-        iss: Some(app.settings.issuer()),
-        ..Introspected::default()
-    })
-}
-
-/// RFC 7662 §2.2: nothing else is said of a token that isn't active, or isn't the caller's to see.
-fn inactive() -> Result<Response, Failure> {
-    json::ok(&Introspected::default())
 }

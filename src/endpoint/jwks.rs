@@ -13,16 +13,28 @@ use crate::app::App;
 /// Seconds for which anybody may keep the keys: a key signs no sooner after its publication.
 pub const MAX_AGE: u64 = 300;
 /// The same for HTTP (RFC 9111 §5.2.2).
-const CACHE_CONTROL: &str = "public, max-age=300";
+pub const CACHE_CONTROL: &str = "public, max-age=300";
 
 /// GET `/jwks`.
 pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let ring = app.key_ring.load();
-    cached(&headers, Bytes::from_owner(Arc::clone(ring.jwks_json())), ring.etag(), "application/jwk-set+json")
+    cached(
+        &headers,
+        Bytes::from_owner(Arc::clone(ring.jwks_json())),
+        ring.etag(),
+        "application/jwk-set+json",
+        CACHE_CONTROL,
+    )
 }
 
-/// Bytes that anybody may keep for [`MAX_AGE`].
-pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) -> Response {
+/// Bytes that anybody may keep for as long as `cache_control` says.
+pub fn cached(
+    request: &HeaderMap,
+    body: Bytes,
+    etag: &str,
+    kind: &'static str,
+    cache_control: &'static str,
+) -> Response {
     // RFC 9110 §13.1.2: any tag of the list, compared weakly, or `*` for whatever there is.
     let unchanged = request.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok()).is_some_and(|known| {
         known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
@@ -34,7 +46,7 @@ pub fn cached(request: &HeaderMap, body: Bytes, etag: &str, kind: &'static str) 
     };
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(CACHE_CONTROL));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(cache_control));
     headers.insert(HeaderName::from_static("cross-origin-resource-policy"), HeaderValue::from_static("cross-origin"));
     if let Ok(etag) = HeaderValue::from_str(etag) {
         headers.insert(header::ETAG, etag);

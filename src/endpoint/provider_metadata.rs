@@ -14,16 +14,17 @@ use keyward_protocol::client_metadata::{AuthMethod, GrantType};
 use keyward_protocol::response_mode::ResponseMode;
 use serde_json::json;
 
-use super::jwks::cached;
+use super::jwks::{CACHE_CONTROL, cached};
 use crate::account::sign_in::ACR_ONE_FACTOR;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::status_list;
 
 /// GET `/.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`.
 pub async fn handle(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
     let document = app.provider_metadata.load_full();
     let etag = &app.provider_metadata_etag.load();
-    cached(&headers, Bytes::from_owner(SharedBytes(document)), etag, "application/json")
+    cached(&headers, Bytes::from_owner(SharedBytes(document)), etag, "application/json", CACHE_CONTROL)
 }
 
 struct SharedBytes(Arc<Vec<u8>>);
@@ -71,6 +72,8 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
         "introspection_endpoint_auth_signing_alg_values_supported": assertions,
         "revocation_endpoint_auth_methods_supported": methods,
         "revocation_endpoint_auth_signing_alg_values_supported": assertions,
+        "introspection_signing_alg_values_supported": signing,
+        "status_list_aggregation_endpoint": settings.endpoint(status_list::PATH),
         "code_challenge_methods_supported": ["S256"],
         "claim_types_supported": ["normal"],
         "claims_supported": own_claims,

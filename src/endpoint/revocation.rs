@@ -8,12 +8,13 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use keyward_protocol::Timestamp;
 
-use super::userinfo::revocation_mark;
+use super::access_token::{PresentedToken, is_access_token, read, revocation_mark};
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
 use crate::http::Incoming;
 use crate::http::client_authentication::authenticate;
 use crate::http::json::{self, Failure};
+use crate::status_list;
 
 /// POST `/revoke`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
@@ -35,15 +36,26 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     )
     .client(client.client_id.clone());
     // RFC 7009 §2.1: the hint may be ignored where the server can tell the tokens apart.
-    if token.contains('.') {
+    if is_access_token(token) {
         // RFC 7009 §2.1: only a token of the client itself; a foreign, broken or expired one changes nothing.
-        if let Ok(token) = app.verify_access_token(token)
-            && token.client_id == client.client_id
+        if let Ok(presented) = read(app, token).await?
+            && presented.client_id() == client.client_id
         {
-            let expires = i64::try_from(token.exp).unwrap_or(i64::MAX);
-            let event = event.subject(token.sub.clone()).detail("token_type", "access_token");
-            let mark = revocation_mark(app, &token.jti);
-            app.store.revoke_access_token(mark, Timestamp::from_seconds(expires), app.audit_record(event)?).await?;
+            let event = event.detail("token_type", "access_token");
+            match presented {
+                PresentedToken::Jwt(token) => {
+                    let expires = i64::try_from(token.exp).unwrap_or(i64::MAX);
+                    let mark = revocation_mark(app, &token.jti);
+                    let slot = status_list::slot_of(app, &token).await?;
+                    let event = app.audit_record(event.subject(token.sub.clone()))?;
+                    app.store.revoke_access_token(mark, Timestamp::from_seconds(expires), slot, event).await?;
+                }
+                PresentedToken::Opaque { row, .. } => {
+                    let event = app.audit_record(event.detail("jti", row.jti))?;
+                    let hash = app.secrets.token_hash.hash(token.as_bytes());
+                    app.store.forget_opaque_token(hash, event).await?;
+                }
+            }
         }
     } else {
         let hash = app.secrets.token_hash.hash(token.as_bytes());

@@ -1,4 +1,4 @@
-//! Userinfo (OpenID Connect Core §5.3) with a Bearer token (RFC 6750), and whether one of our access tokens is live.
+//! Userinfo (OpenID Connect Core §5.3) with a Bearer token (RFC 6750).
 
 use std::sync::Arc;
 
@@ -7,56 +7,18 @@ use axum::response::{IntoResponse, Response};
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use http::header::{self, HeaderValue};
 use http::{Method, StatusCode};
-use keyward_guard::{AccessToken, TokenRefusal};
+use keyward_guard::TokenRefusal;
 use keyward_protocol::authorization_request::OPENID;
 use keyward_protocol::claims::StandardClaims;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
 
+use super::access_token::{LiveToken, read};
 use crate::account::profile::Holder;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::http::Incoming;
 use crate::http::json::{self, Failure};
-use crate::issuer::parse_grant_name;
-use crate::store::authorization::LiveGrant;
-
-/// What a token of ours stands for now.
-#[derive(Debug)]
-pub enum LiveToken {
-    /// A client for itself.
-    OfClient,
-    /// A person's grant.
-    OfGrant(Box<LiveGrant>),
-    /// Nothing any more.
-    Ended,
-}
-
-/// Protocol decision 19: a token is accepted only while grant, user and client are live and it wasn't revoked itself.
-///
-/// # Errors
-/// Where the database fails.
-pub async fn live(app: &App, token: &AccessToken) -> Result<LiveToken, Fault> {
-    if app.client(&token.client_id).await?.is_none() {
-        return Ok(LiveToken::Ended);
-    }
-    let mark = revocation_mark(app, &token.jti);
-    match token.other.get("grant_id").and_then(|name| name.as_str()) {
-        None if token.sub == token.client_id && !app.store.is_marked(mark).await? => Ok(LiveToken::OfClient),
-        None => Ok(LiveToken::Ended),
-        Some(name) => {
-            let Some(id) = parse_grant_name(name) else { return Ok(LiveToken::Ended) };
-            let idle = app.settings.sessions.idle_timeout.as_secs();
-            let found = app.store.find_live_grant(id, mark, idle, app.clock.now()).await?;
-            Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
-        }
-    }
-}
-
-/// The mark that says that an access token was revoked.
-pub fn revocation_mark(app: &App, jti: &str) -> [u8; 32] {
-    app.secrets.token_hash.hash_list(&[b"revoked access token", jti.as_bytes()])
-}
 
 /// GET and POST `/userinfo`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
@@ -79,16 +41,22 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         // The first identification stands.
         let _ = incoming.client.set(client);
     }
-    let token = app.verify_access_token(&token).map_err(|refusal| refused(&refusal))?;
+    let token = read(app, &token).await?.map_err(|refusal| refused(&refusal))?;
+    // An opaque token tells its client only now.
+    if incoming.client.get().is_none()
+        && let Some(client) = app.client(token.client_id()).await?
+    {
+        let _ = incoming.client.set(client);
+    }
     // Protocol decision 16: only tokens whose audience is the issuer itself.
-    if !token.aud.iter().any(|audience| audience == app.settings.issuer()) {
+    if !token.audience().iter().any(|audience| audience == app.settings.issuer()) {
         return Err(refused(&TokenRefusal::WrongAudience));
     }
-    let LiveToken::OfGrant(live) = live(app, &token).await? else {
+    let LiveToken::OfGrant(live) = token.live(app).await? else {
         let refusal = Refusal::new(ErrorCode::InvalidToken, "The access token has been revoked.");
         return Err(Failure::Refused { refusal, challenge: challenge(&refusal) });
     };
-    let scope = ScopeSet::parse(token.scope.as_str())?;
+    let scope = ScopeSet::parse(token.scope())?;
     // OpenID Connect Core §5.3: for tokens of an OpenID Connect request.
     if !scope.contains(OPENID) {
         return Err(refused(&TokenRefusal::InsufficientScope(OPENID.to_owned())));

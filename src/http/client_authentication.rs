@@ -18,6 +18,13 @@ use crate::store::client::RegisteredClient;
 #[derive(Debug, Clone)]
 pub struct AuthenticatedClient(Arc<RegisteredClient>);
 
+impl AuthenticatedClient {
+    /// The client, for whoever keeps it longer than the request.
+    pub fn shared(&self) -> Arc<RegisteredClient> {
+        Arc::clone(&self.0)
+    }
+}
+
 impl std::ops::Deref for AuthenticatedClient {
     type Target = RegisteredClient;
 

@@ -1,5 +1,6 @@
 //! Between HTTP and the endpoints: what comes in, and how answers and errors go out.
 
+pub mod accept;
 pub mod client_authentication;
 pub mod connection_limit;
 pub mod cors;

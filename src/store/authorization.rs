@@ -10,6 +10,7 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query, Se
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
+use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::select_record;
 use super::owner::{self, Owner};
 use super::{Act, Store};
@@ -22,6 +23,8 @@ pub struct Redemption {
     pub code_hash: [u8; 32],
     /// The authenticated client.
     pub client: Uuid,
+    /// Its identifier.
+    pub client_id: String,
     /// `redirect_uri`.
     pub redirect_uri: Option<String>,
     /// `code_verifier`.
@@ -32,6 +35,8 @@ pub struct Redemption {
     pub refresh_token: Option<NewRefreshToken>,
     /// When the grant ends whatever happens.
     pub grant_expires_at: Timestamp,
+    /// Decides the access token.
+    pub planner: TokenPlanner,
     /// Seconds without use after which a session is over.
     pub idle_timeout: u64,
     /// The event to write where the code was used before; the act fills in whose it was.
@@ -60,6 +65,8 @@ pub struct LiveGrant {
     pub claims: String,
     /// When the user's claims last changed.
     pub claims_updated_at: Timestamp,
+    /// When it ends unless it is used before: with it, or with the session that it is tied to.
+    pub ends_at: Timestamp,
     /// The public id of the session in which it was granted, while that session stands.
     pub session_public_id: Option<String>,
 }
@@ -71,6 +78,8 @@ pub enum Redeemed {
     Granted {
         /// From this.
         live: Box<LiveGrant>,
+        /// The access token.
+        access_token: PlannedToken,
         /// The nonce of the authorization request.
         nonce: Option<String>,
     },
@@ -278,6 +287,28 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     if let Err(refusal) = narrow_resources(&granted, &redemption.resources) {
         return Ok(Redeemed::Refused(refusal));
     }
+    let grant = grant::Model {
+        id: code.grant_id,
+        user_id: code.user_id,
+        client: code.client,
+        session_id: code.session_id,
+        tied_to_session: code_redemption::ties_to_session(&scope),
+        scope: code.scope.clone(),
+        resources: code.resources.clone(),
+        auth_time: code.auth_time,
+        acr: code.acr.clone(),
+        amr: code.amr.clone(),
+        created_at: now.micros(),
+        expires_at: redemption.grant_expires_at.micros(),
+        ended_at: None,
+        end_reason: None,
+    };
+    let live = owner.of_grant(grant, redemption.idle_timeout, now);
+    // Before anything is spent: what is refused here may be asked for again.
+    let access_token = match redemption.planner.plan(&live, &scope, granted) {
+        Ok(planned) => planned,
+        Err(refusal) => return Ok(Redeemed::Refused(refusal)),
+    };
     let spend = Query::update()
         .table(authorization_code::Entity)
         .value(authorization_code::Column::SpentAt, now.micros())
@@ -289,28 +320,14 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     if act.run(&spend).await? != 1 {
         return Err(Fault::broken("a code was spent although its row was locked"));
     }
-    let grant = grant::Model {
-        id: code.grant_id,
-        user_id: code.user_id,
-        client: code.client,
-        session_id: code.session_id,
-        tied_to_session: code_redemption::ties_to_session(&scope),
-        scope: code.scope,
-        resources: code.resources,
-        auth_time: code.auth_time,
-        acr: code.acr,
-        amr: code.amr,
-        created_at: now.micros(),
-        expires_at: redemption.grant_expires_at.micros(),
-        ended_at: None,
-        end_reason: None,
-    };
-    act.insert(grant.clone()).await?;
+    act.insert(live.grant.clone()).await?;
+    let token_owner = TokenOwner { client: code.client, client_id: redemption.client_id, grant: Some(code.grant_id) };
+    access_token::remember(act, &access_token, token_owner).await?;
     if let Some(token) = redemption.refresh_token {
         act.insert(refresh_token::Model {
             id: token.id,
             token_hash: token.token_hash.to_vec(),
-            grant_id: grant.id,
+            grant_id: code.grant_id,
             issued_at: now.micros(),
             expires_at: token.expires_at.micros(),
             spent_at: None,
@@ -319,8 +336,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         })
         .await?;
     }
-    let live = owner.of_grant(grant, redemption.idle_timeout, now);
-    Ok(Redeemed::Granted { live: Box::new(live), nonce: code.nonce })
+    Ok(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })
 }
 
 /// A code with its user, session and consent.

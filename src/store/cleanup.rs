@@ -5,7 +5,9 @@
 //! again does (RFC 9700 §4.14.2). The end of all three is that of the code, which its redemption set (see
 //! `authorization.rs`).
 
-use keyward_entities::{authorization_code, grant, refresh_token, replay_mark, server_fact, session};
+use keyward_entities::{
+    authorization_code, grant, opaque_token, refresh_token, replay_mark, server_fact, session, status_entry,
+};
 use keyward_protocol::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, IntoIden, Order, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
@@ -39,9 +41,9 @@ impl Store {
                     past,
                     batch,
                 );
-                done += remove_grants(&mut act, &expired_codes, batch).await?;
+                done += remove_grants(&mut act, &expired_codes, batch, now).await?;
                 let ended_grants = oldest(grant::Entity, grant::Column::Id, grant::Column::EndedAt, past, batch);
-                done += remove_grants(&mut act, &ended_grants, batch).await?;
+                done += remove_grants(&mut act, &ended_grants, batch, now).await?;
                 done += remove_codes(&mut act, batch, past).await?;
                 for end in [session::Column::ExpiresAt, session::Column::EndedAt] {
                     let sessions = oldest(session::Entity, session::Column::Id, end, past, batch);
@@ -58,6 +60,7 @@ impl Store {
                     .and_where(Expr::col(replay_mark::Column::Mark).in_subquery(marks))
                     .take();
                 done += act.run(&delete).await?;
+                done += remove_access_tokens(&mut act, batch, now, past).await?;
                 Ok(done)
             })
         })
@@ -80,7 +83,8 @@ where
 }
 
 /// Removes tokens of these grants, and the grants that have none left.
-async fn remove_grants(act: &mut Act<'_>, grants: &SelectStatement, batch: u64) -> Result<u64, Fault> {
+async fn remove_grants(act: &mut Act<'_>, grants: &SelectStatement, batch: u64, now: Timestamp) -> Result<u64, Fault> {
+    super::status_list::mark_entries_of(act, grants.clone(), now.micros()).await?;
     let tokens = Query::select()
         .column(refresh_token::Column::Id)
         .from(refresh_token::Entity)
@@ -105,6 +109,25 @@ async fn remove_grants(act: &mut Act<'_>, grants: &SelectStatement, batch: u64) 
         .and_where(Expr::not_exists(of_the_grant))
         .take();
     Ok(act.run(&tokens).await? + act.run(&grants).await?)
+}
+
+/// Removes access tokens that were remembered. An entry of a status list is kept for a while beyond its token's end, for
+/// resource servers may give tokens a leeway.
+async fn remove_access_tokens(act: &mut Act<'_>, batch: u64, now: Timestamp, past: Timestamp) -> Result<u64, Fault> {
+    let opaque =
+        oldest(opaque_token::Entity, opaque_token::Column::TokenHash, opaque_token::Column::ExpiresAt, now, batch);
+    let opaque = Query::delete()
+        .from_table(opaque_token::Entity)
+        .and_where(Expr::col(opaque_token::Column::TokenHash).in_subquery(opaque))
+        .take();
+    let entries =
+        oldest(status_entry::Entity, status_entry::Column::Slot, status_entry::Column::ExpiresAt, past, batch);
+    let entries = Query::delete()
+        .from_table(status_entry::Entity)
+        .and_where(Expr::col(status_entry::Column::Slot).in_subquery(entries))
+        .take();
+    let done = act.run(&opaque).await? + act.run(&entries).await?;
+    Ok(done + super::status_list::remove_empty(act, past, batch).await?)
 }
 
 /// Removes expired codes whose grant is gone or was never made.

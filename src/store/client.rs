@@ -227,7 +227,7 @@ impl Store {
     pub async fn delete_client(&self, id: Uuid, event: audit_event::Model) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                super::grant::remove_of_client(&mut act, id).await?;
+                super::grant::remove_of_client(&mut act, id, event.at).await?;
                 let delete =
                     Query::delete().from_table(client::Entity).and_where(Expr::col(client::Column::Id).eq(id)).take();
                 act.run(&delete).await?;

@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use keyward_entities::{client_audience, role, role_inclusion, scope, server_fact};
+use keyward_entities::{client, client_audience, role, role_inclusion, scope, server_fact};
+use keyward_protocol::client_metadata::{ClientMetadata, ResourceTokens};
 use keyward_protocol::role::{Role, RoleGraph};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
@@ -36,9 +37,16 @@ pub struct Directory {
     pub scopes: BTreeMap<String, KnownScope>,
     /// Which client stands for which audience.
     pub audiences: HashMap<String, Uuid>,
+    /// What resource servers want of tokens for them, where they want anything.
+    pub resource_tokens: HashMap<Uuid, ResourceTokens>,
 }
 
 impl Directory {
+    /// What those who stand for these audiences want of tokens for them.
+    pub fn resource_tokens<'a>(&'a self, audience: &'a [String]) -> impl Iterator<Item = &'a ResourceTokens> + Clone {
+        audience.iter().filter_map(|name| self.resource_tokens.get(self.audiences.get(name)?))
+    }
+
     /// Title and description that the operator gave a scope; none for those whose words are the server's own.
     pub fn words_of_scope(&self, name: &str) -> Option<(&str, &str)> {
         let scope = self.scopes.get(name).filter(|scope| !scope.title.is_empty())?;
@@ -85,6 +93,14 @@ impl Store {
                 }
                 for row in act.all(client_audience::Entity::find()).await? {
                     directory.audiences.insert(row.audience, row.client);
+                }
+                let standing =
+                    Query::select().column(client_audience::Column::Client).from(client_audience::Entity).take();
+                for row in act.all(client::Entity::find().filter(client::Column::Id.in_subquery(standing))).await? {
+                    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+                    if metadata.resource_tokens != ResourceTokens::default() {
+                        directory.resource_tokens.insert(row.id, metadata.resource_tokens);
+                    }
                 }
                 Ok(directory)
             })

@@ -13,6 +13,7 @@ use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatemen
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
 use uuid::Uuid;
 
+use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::select_record;
 use super::authorization::{LiveGrant, NewRefreshToken};
 use super::owner::{self, Owner};
@@ -26,10 +27,14 @@ pub struct Refresh {
     pub token_hash: [u8; 32],
     /// The authenticated client.
     pub client: Uuid,
+    /// Its identifier.
+    pub client_id: String,
     /// `scope`.
     pub scope: Option<ScopeSet>,
     /// `resource`.
     pub resources: Vec<String>,
+    /// Decides the access token.
+    pub planner: TokenPlanner,
     /// Whether refresh tokens of this client rotate.
     pub rotates: bool,
     /// Seconds in which a retry is forgiven.
@@ -51,11 +56,11 @@ pub struct Refresh {
 #[derive(Debug)]
 pub enum Refreshed {
     /// The new successor was stored.
-    Rotated(Box<LiveGrant>, ScopeSet),
+    Rotated(Box<LiveGrant>, PlannedToken),
     /// The token stays as it is.
-    Kept(Box<LiveGrant>, ScopeSet),
+    Kept(Box<LiveGrant>, PlannedToken),
     /// A retry: the sealed successor of the first answer.
-    Repeated(Box<LiveGrant>, ScopeSet, Vec<u8>),
+    Repeated(Box<LiveGrant>, PlannedToken, Vec<u8>),
     /// Used again: the family has ended.
     Reused,
     /// Refused, and nothing was changed.
@@ -258,28 +263,30 @@ pub(super) async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Tim
     act.run(&update).await
 }
 
-/// Removes what a client was granted.
-pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid) -> Result<(), Fault> {
+/// Removes what a client was granted. `now` is in microseconds.
+pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
     let codes = Query::delete()
         .from_table(authorization_code::Entity)
         .and_where(Expr::col(authorization_code::Column::Client).eq(client))
         .take();
     act.run(&codes).await?;
-    remove(act, Expr::col(grant::Column::Client).eq(client)).await
+    remove(act, Expr::col(grant::Column::Client).eq(client), now).await
 }
 
-/// Removes what a user granted.
-pub(super) async fn remove_of_user(act: &mut Act<'_>, user: Uuid) -> Result<(), Fault> {
-    remove(act, Expr::col(grant::Column::UserId).eq(user)).await
+/// Removes what a user granted. `now` is in microseconds.
+pub(super) async fn remove_of_user(act: &mut Act<'_>, user: Uuid, now: i64) -> Result<(), Fault> {
+    remove(act, Expr::col(grant::Column::UserId).eq(user), now).await
 }
 
-async fn remove(act: &mut Act<'_>, which: Expr) -> Result<(), Fault> {
+async fn remove(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {
     let ids = Query::select().column(grant::Column::Id).from(grant::Entity).and_where(which.clone()).take();
     let tokens = Query::delete()
         .from_table(refresh_token::Entity)
-        .and_where(Expr::col(refresh_token::Column::GrantId).in_subquery(ids))
+        .and_where(Expr::col(refresh_token::Column::GrantId).in_subquery(ids.clone()))
         .take();
     act.run(&tokens).await?;
+    // After the tokens: who was using one of them has by now written the entry that is marked here.
+    super::status_list::mark_entries_of(act, ids, now).await?;
     let grants = Query::delete().from_table(grant::Entity).and_where(which).take();
     act.run(&grants).await.map(drop)
 }
@@ -361,7 +368,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
     let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
-    let (live, standing) = with_owner(grant, row, refresh.idle_timeout, now)?;
+    let (mut live, standing) = with_owner(grant, row, refresh.idle_timeout, now)?;
     let successor_used = match token.successor_id {
         None => None,
         Some(id) => {
@@ -382,21 +389,47 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     };
     let decision =
         refresh_rotation::decide(&stored, refresh.client, refresh.scope.as_ref(), refresh.rotates, refresh.grace, now);
-    if !matches!(decision, RefreshDecision::Refuse(_) | RefreshDecision::Reused)
-        && let Err(refusal) = narrow_resources(&granted, &refresh.resources)
-    {
+    let next = match (decision, token.sealed_successor) {
+        (RefreshDecision::Refuse(refusal), _) => return Ok(Refreshed::Refused(refusal)),
+        // Protocol decision 14: a successor that wasn't kept can't be repeated; then the retry is a reuse.
+        (RefreshDecision::Reused, _) | (RefreshDecision::Repeat(_), None) => {
+            if end(act, token.grant_id, "refresh_token_reused", now).await? > 0 {
+                let subject = Some(live.subject).filter(|subject| !subject.is_empty());
+                act.insert(audit_event::Model { subject, ..refresh.reuse_event }).await?;
+            }
+            return Ok(Refreshed::Reused);
+        }
+        (RefreshDecision::Keep(scope), _) => (scope, Next::Keep),
+        (RefreshDecision::Repeat(scope), Some(sealed)) => (scope, Next::Repeat(sealed)),
+        (RefreshDecision::Rotate(scope), _) => (scope, Next::Rotate),
+    };
+    let (scope, next) = next;
+    if let Err(refusal) = narrow_resources(&granted, &refresh.resources) {
         return Ok(Refreshed::Refused(refusal));
     }
     // Protocol decision 12: who uses a token that is tied to a session uses the session.
-    if !matches!(decision, RefreshDecision::Refuse(_) | RefreshDecision::Reused)
-        && live.grant.tied_to_session
-        && standing.session_times.is_some_and(|times| session_rule::worth_touching(&times, refresh.touch_interval, now))
-    {
+    let used_session = standing
+        .session_times
+        .filter(|times| live.grant.tied_to_session && session_rule::worth_touching(times, refresh.touch_interval, now));
+    if let Some(times) = used_session {
+        let used = SessionTimes { last_seen_at: now, ..times };
+        live.ends_at =
+            Timestamp::from_micros(live.grant.expires_at).min(session_rule::ends_at(&used, refresh.idle_timeout));
+    }
+    // Before anything is spent: what is refused here may be asked for again.
+    let access_token = match refresh.planner.plan(&live, &scope, granted) {
+        Ok(planned) => planned,
+        Err(refusal) => return Ok(Refreshed::Refused(refusal)),
+    };
+    if used_session.is_some() {
         super::session::touch(act, live.grant.session_id, now).await?;
     }
-    match (decision, token.sealed_successor) {
-        (RefreshDecision::Refuse(refusal), _) => Ok(Refreshed::Refused(refusal)),
-        (RefreshDecision::Keep(scope), _) => {
+    let token_owner = TokenOwner { client, client_id: refresh.client_id, grant: Some(token.grant_id) };
+    access_token::remember(act, &access_token, token_owner).await?;
+    let live = Box::new(live);
+    match next {
+        Next::Repeat(sealed) => Ok(Refreshed::Repeated(live, access_token, sealed)),
+        Next::Keep => {
             // Protocol decision 12: each use moves the end that comes without use.
             let fresh = refresh.successor.expires_at;
             let known = Timestamp::from_micros(token.expires_at);
@@ -408,18 +441,9 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
                     .take();
                 act.run(&slide).await?;
             }
-            Ok(Refreshed::Kept(Box::new(live), scope))
+            Ok(Refreshed::Kept(live, access_token))
         }
-        (RefreshDecision::Repeat(scope), Some(sealed)) => Ok(Refreshed::Repeated(Box::new(live), scope, sealed)),
-        // Protocol decision 14: a successor that wasn't kept can't be repeated; then the retry is a reuse.
-        (RefreshDecision::Reused, _) | (RefreshDecision::Repeat(_), None) => {
-            if end(act, token.grant_id, "refresh_token_reused", now).await? > 0 {
-                let subject = Some(live.subject).filter(|subject| !subject.is_empty());
-                act.insert(audit_event::Model { subject, ..refresh.reuse_event }).await?;
-            }
-            Ok(Refreshed::Reused)
-        }
-        (RefreshDecision::Rotate(scope), _) => {
+        Next::Rotate => {
             let spend = Query::update()
                 .table(refresh_token::Entity)
                 .value(refresh_token::Column::SpentAt, now.micros())
@@ -442,7 +466,18 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
                 sealed_successor: None,
             })
             .await?;
-            Ok(Refreshed::Rotated(Box::new(live), scope))
+            Ok(Refreshed::Rotated(live, access_token))
         }
     }
+}
+
+/// What a refresh does with its token once nothing refuses it.
+#[derive(Debug)]
+enum Next {
+    /// It stays.
+    Keep,
+    /// The sealed successor is given again.
+    Repeat(Vec<u8>),
+    /// It is spent for a successor.
+    Rotate,
 }

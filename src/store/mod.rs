@@ -9,6 +9,7 @@ mod owner;
 mod postgres;
 mod sqlite;
 
+pub mod access_token;
 pub mod audit;
 pub mod authorization;
 pub mod cleanup;
@@ -22,6 +23,7 @@ pub mod scope;
 pub mod session;
 pub mod setup;
 pub mod signing_key;
+pub mod status_list;
 pub mod user;
 
 use std::path::Path;

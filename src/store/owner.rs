@@ -2,7 +2,7 @@
 
 use keyward_entities::{session, user};
 use keyward_protocol::Timestamp;
-use keyward_protocol::session::{SessionTimes, stands};
+use keyward_protocol::session::{SessionTimes, ends_at, stands};
 use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, SelectStatement};
 
 use super::Row;
@@ -80,11 +80,17 @@ impl Owner {
         now: Timestamp,
     ) -> LiveGrant {
         let session_stands = self.session_stands(idle_timeout, now);
+        let of_grant = Timestamp::from_micros(grant.expires_at);
+        let ends_at = match self.session_times {
+            Some(times) if grant.tied_to_session => of_grant.min(ends_at(&times, idle_timeout)),
+            _ => of_grant,
+        };
         LiveGrant {
             grant,
             subject: self.subject.unwrap_or_default(),
             claims: self.claims.unwrap_or_default(),
             claims_updated_at: Timestamp::from_micros(self.claims_updated_at.unwrap_or_default()),
+            ends_at,
             session_public_id: self.session_public_id.filter(|_| session_stands),
         }
     }

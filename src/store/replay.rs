@@ -1,7 +1,7 @@
 //! Marks with a lifetime: what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), and access tokens
-//! that were revoked one by one (RFC 7009).
+//! that were revoked one by one (RFC 7009; `status_list.rs` sets those).
 
-use keyward_entities::{StatementText, audit_event, replay_mark};
+use keyward_entities::{StatementText, replay_mark};
 use keyward_protocol::Timestamp;
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 
@@ -16,27 +16,6 @@ impl Store {
     /// Where the database fails.
     pub async fn use_once(&self, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
         self.act(move |mut act| Box::pin(async move { set(&mut act, mark, expires_at).await })).await
-    }
-
-    /// Marks an access token as revoked, with its event where it wasn't before.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn revoke_access_token(
-        &self,
-        mark: [u8; 32],
-        expires_at: Timestamp,
-        event: audit_event::Model,
-    ) -> Result<(), Fault> {
-        self.act(move |mut act| {
-            Box::pin(async move {
-                if set(&mut act, mark, expires_at).await? {
-                    act.insert(event).await?;
-                }
-                Ok(())
-            })
-        })
-        .await
     }
 
     /// Whether the mark is set.
@@ -61,7 +40,7 @@ impl Store {
 }
 
 /// Sets a mark; `false` where it was set before.
-async fn set(act: &mut Act<'_>, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
+pub(super) async fn set(act: &mut Act<'_>, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
     let insert = Query::insert()
         .into_table(replay_mark::Entity)
         .columns([replay_mark::Column::Mark, replay_mark::Column::ExpiresAt])

@@ -236,7 +236,7 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 lock(&mut act, id, LockType::Update).await?;
-                super::grant::remove_of_user(&mut act, id).await?;
+                super::grant::remove_of_user(&mut act, id, event.at).await?;
                 for delete in [
                     Query::delete()
                         .from_table(authorization_code::Entity)

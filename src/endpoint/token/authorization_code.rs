@@ -2,17 +2,15 @@
 
 use keyward_protocol::client_metadata::GrantType;
 use keyward_protocol::parameters::Parameters;
-use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
 
 use super::resources;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
-use crate::fault::Fault;
 use crate::http::Incoming;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
-use crate::issuer::{self, GrantedTokens, Signers, TokenResponse};
+use crate::issuer::{self, Beside, Issuing, TokenResponse};
 use crate::store::authorization::{NewRefreshToken, Redeemed, Redemption};
 
 /// Redeems a code.
@@ -27,7 +25,7 @@ pub async fn redeem(
 ) -> Result<TokenResponse, Failure> {
     let code = parameters.require("code", super::MISSING_CODE)?;
     let resources = resources(app, client, parameters)?;
-    let signers = Signers::for_client(app, client)?;
+    let (issuing, planner) = Issuing::begin(app, client, resources.clone()).await?;
     let now = app.clock.now();
     let tokens = &app.settings.tokens;
     // Protocol decision 12: a refresh token if and only if the client has the grant.
@@ -57,26 +55,20 @@ pub async fn redeem(
     let redemption = Redemption {
         code_hash: app.secrets.token_hash.hash(code.as_bytes()),
         client: client.id,
+        client_id: client.client_id.clone(),
         redirect_uri: parameters.get("redirect_uri").map(str::to_owned),
         verifier: parameters.get("code_verifier").map(str::to_owned),
-        resources: resources.clone(),
+        resources,
         refresh_token,
         grant_expires_at: now.plus_seconds(lifetime),
+        planner,
         idle_timeout: app.settings.sessions.idle_timeout.as_secs(),
         replay_event: app.audit_record(replay)?,
     };
     match app.store.redeem_code(redemption, now).await? {
-        Redeemed::Granted { live, nonce } => {
-            let scope = ScopeSet::parse(&live.grant.scope).map_err(Fault::broken)?;
-            let granted = GrantedTokens {
-                client,
-                live: &live,
-                scope: &scope,
-                resources,
-                nonce: nonce.as_deref(),
-                refresh_token: secret,
-            };
-            issuer::for_grant(app, &signers, granted).await
+        Redeemed::Granted { live, access_token, nonce } => {
+            let beside = Beside { nonce: nonce.as_deref(), refresh_token: secret };
+            issuing.finish(app, &live, access_token, beside).await
         }
         Redeemed::Replayed => {
             tracing::warn!(client.id = %client.client_id, "an authorization code was used twice; what it gave has ended");

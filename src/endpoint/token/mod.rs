@@ -47,7 +47,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     let response = match grant {
         GrantType::AuthorizationCode => authorization_code::redeem(app, incoming, &client, &parameters).await?,
         GrantType::RefreshToken => refresh_token::refresh(app, incoming, &client, &parameters).await?,
-        GrantType::ClientCredentials => client_credentials::issue(app, &client, &parameters)?,
+        GrantType::ClientCredentials => client_credentials::issue(app, &client, &parameters).await?,
     };
     json::ok(&response)
 }

@@ -12,7 +12,7 @@ use crate::fault::Fault;
 use crate::http::Incoming;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
-use crate::issuer::{self, GrantedTokens, Signers, TokenResponse};
+use crate::issuer::{Beside, Issuing, TokenResponse};
 use crate::store::authorization::NewRefreshToken;
 use crate::store::client::RegisteredClient;
 use crate::store::grant::{Refresh, Refreshed};
@@ -38,7 +38,7 @@ pub async fn refresh(
     let presented = parameters.require("refresh_token", super::MISSING_REFRESH_TOKEN)?;
     let scope = parameters.get("scope").map(ScopeSet::parse).transpose()?;
     let resources = resources(app, client, parameters)?;
-    let signers = Signers::for_client(app, client)?;
+    let (issuing, planner) = Issuing::begin(app, client, resources.clone()).await?;
     let now = app.clock.now();
     let secret = app.random.secret()?;
     let grace = app.settings.tokens.refresh_grace.as_secs();
@@ -61,8 +61,10 @@ pub async fn refresh(
     let refresh = Refresh {
         token_hash: app.secrets.token_hash.hash(presented.as_bytes()),
         client: client.id,
+        client_id: client.client_id.clone(),
         scope,
-        resources: resources.clone(),
+        resources,
+        planner,
         rotates,
         grace,
         successor: NewRefreshToken {
@@ -75,13 +77,13 @@ pub async fn refresh(
         touch_interval: app.settings.sessions.touch_interval.as_secs(),
         reuse_event: app.audit_record(reuse)?,
     };
-    let (live, scope, refresh_token) = match app.store.rotate_refresh_token(refresh, now).await? {
-        Refreshed::Rotated(live, scope) => (live, scope, Some(secret)),
-        Refreshed::Kept(live, scope) => (live, scope, None),
-        Refreshed::Repeated(live, scope, sealed) => {
+    let (live, access_token, refresh_token) = match app.store.rotate_refresh_token(refresh, now).await? {
+        Refreshed::Rotated(live, planned) => (live, planned, Some(secret)),
+        Refreshed::Kept(live, planned) => (live, planned, None),
+        Refreshed::Repeated(live, planned, sealed) => {
             let successor = open_under_token(&app.secrets.successor_sealing, presented.as_bytes(), SUCCESSOR, &sealed)
                 .map_err(|_| Fault::broken("a sealed successor can't be opened"))?;
-            (live, scope, Some(String::from_utf8(successor).map_err(Fault::broken)?))
+            (live, planned, Some(String::from_utf8(successor).map_err(Fault::broken)?))
         }
         Refreshed::Reused => {
             tracing::warn!(client.id = %client.client_id, "a refresh token was used after its rotation; its family has ended");
@@ -93,6 +95,5 @@ pub async fn refresh(
         }
         Refreshed::Refused(refusal) => return Err(refusal.into()),
     };
-    let granted = GrantedTokens { client, live: &live, scope: &scope, resources, nonce: None, refresh_token };
-    issuer::for_grant(app, &signers, granted).await
+    issuing.finish(app, &live, access_token, Beside { nonce: None, refresh_token }).await
 }

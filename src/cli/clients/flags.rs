@@ -1,87 +1,26 @@
-//! `keyward clients`: the applications that use this server, their metadata and secrets.
+//! What of a client's metadata can be named on the command line.
 
 use std::path::{Path, PathBuf};
 
-use clap::builder::PossibleValuesParser;
-use clap::builder::TypedValueParser;
-use clap::{Args, Subcommand};
-use keyward_entities::client;
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use keyward_keys::Algorithm;
-use keyward_protocol::client_metadata::{AuthMethod, ClientMetadata, ClientType, GrantType};
+use keyward_protocol::client_metadata::{AccessTokenFormat, AuthMethod, ClientMetadata, ClientType, GrantType};
 use keyward_protocol::scope::ScopeSet;
-use secrecy::ExposeSecret;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::output::{Failure, Format, Report, fields, moment, remark, table};
-use super::terminal::{ask, confirm_deletion, is_interactive};
-use crate::account::client::{self as registration, ClientProblem, uses_secret};
-use crate::app::App;
-use crate::audit::{AuditEvent, AuditKind};
+use super::super::algorithm;
+use super::super::output::Failure;
 use crate::settings::Seconds;
-use crate::store::client::RegisteredClient;
 
 /// What a client of the code flow may ask for unless the operator says otherwise.
 const CODE_FLOW_SCOPE: &str = "openid profile email offline_access";
-/// Rows that one look into the database brings.
-const PAGE: u64 = 500;
 /// Longest file of keys that is read, in bytes.
 const MOST_JWKS_BYTES: u64 = 256 * 1024;
 
-/// What to do with clients.
-#[derive(Debug, Subcommand)]
-pub(super) enum ClientsCommand {
-    /// Register a client; its secret is shown this once
-    Add(AddClient),
-    /// List clients
-    List,
-    /// Show a client's metadata and how many secrets it has
-    Show {
-        /// The client's id
-        #[arg(value_name = "ID")]
-        client_id: String,
-    },
-    /// Change a client: only what is named changes, and a list is replaced as a whole
-    Edit {
-        /// The client's id
-        #[arg(value_name = "ID")]
-        client_id: String,
-        #[command(flatten)]
-        flags: Box<MetadataFlags>,
-    },
-    /// Give a client a new secret, shown this once; the others end after the overlap
-    RotateSecret {
-        /// The client's id
-        #[arg(value_name = "ID")]
-        client_id: String,
-        /// How long the other secrets still work
-        #[arg(long, value_name = "DURATION", default_value = "24h")]
-        overlap: Seconds,
-    },
-    /// Delete a client with all that users granted it
-    Delete {
-        /// The client's id
-        #[arg(value_name = "ID")]
-        client_id: String,
-        /// Don't ask
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-/// A new client.
-#[derive(Debug, Args)]
-#[command(mut_arg("name", |name| name.required(true)))]
-pub(super) struct AddClient {
-    /// The client's id; one is made up unless it is given
-    #[arg(long, value_name = "ID")]
-    id: Option<String>,
-    #[command(flatten)]
-    flags: Box<MetadataFlags>,
-}
-
 /// A value, or the word that unsets it, such as `default` where the server then chooses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Choice<T> {
+pub(in crate::cli) enum Choice<T> {
     /// It isn't set.
     Unset,
     /// The client's own.
@@ -99,7 +38,7 @@ impl<T> Choice<T> {
 
 /// The metadata that can be named. What isn't named keeps its value, or the default where the client is new.
 #[derive(Debug, Clone, Default, Args)]
-pub(super) struct MetadataFlags {
+pub(in crate::cli) struct MetadataFlags {
     /// Name that people see
     #[arg(long)]
     name: Option<String>,
@@ -133,11 +72,29 @@ pub(super) struct MetadataFlags {
     #[arg(long, value_name = "FILE")]
     jwks_file: Option<PathBuf>,
     /// Algorithm of its ID tokens: ES256, EdDSA, RS256 or PS256 [default: asked for on a terminal, else RS256]
-    #[arg(long, value_name = "ALGORITHM", value_parser = super::algorithm)]
-    id_token_alg: Option<Algorithm>,
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    pub(super) id_token_alg: Option<Algorithm>,
     /// Algorithm of its access tokens, or `default` for the server's
     #[arg(long, value_name = "ALGORITHM", value_parser = own_algorithm)]
     access_token_alg: Option<Choice<Algorithm>>,
+    /// Form of its access tokens, jwt or opaque, or `default` for jwt; a resource's own wish counts more
+    #[arg(long, value_name = "FORMAT", value_parser = own_format)]
+    access_token_format: Option<Choice<AccessTokenFormat>>,
+    /// Put access tokens of its users into a status list, so that resource servers hear of a revocation
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    status_list: Option<bool>,
+    /// Algorithm of signed introspection answers that it gets
+    #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
+    introspection_alg: Option<Algorithm>,
+    /// As a resource server: form of access tokens for its audiences, jwt or opaque, or `default` for the client's
+    #[arg(long, value_name = "FORMAT", value_parser = own_format)]
+    resource_token_format: Option<Choice<AccessTokenFormat>>,
+    /// As a resource server: the longest life of access tokens for its audiences, or `default` for the client's
+    #[arg(long, value_name = "DURATION", value_parser = own_lifetime)]
+    resource_token_lifetime: Option<Choice<u64>>,
+    /// As a resource server: put users' access tokens for its audiences into a status list
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    resource_status_list: Option<bool>,
     /// Don't demand PKCE; public clients always need it
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     no_pkce: Option<bool>,
@@ -204,7 +161,17 @@ fn auth_method(text: &str) -> Result<Choice<AuthMethod>, String> {
 }
 
 fn own_algorithm(text: &str) -> Result<Choice<Algorithm>, String> {
-    if text == "default" { Ok(Choice::Unset) } else { super::algorithm(text).map(Choice::Own) }
+    if text == "default" { Ok(Choice::Unset) } else { algorithm(text).map(Choice::Own) }
+}
+
+fn own_format(text: &str) -> Result<Choice<AccessTokenFormat>, String> {
+    match (text, AccessTokenFormat::parse(text)) {
+        ("default", _) => Ok(Choice::Unset),
+        (_, Some(format)) => Ok(Choice::Own(format)),
+        (_, None) => {
+            Err(format!("this is default, {}", AccessTokenFormat::ALL.map(AccessTokenFormat::as_str).join(", ")))
+        }
+    }
 }
 
 fn own_lifetime(text: &str) -> Result<Choice<u64>, &'static str> {
@@ -213,7 +180,7 @@ fn own_lifetime(text: &str) -> Result<Choice<u64>, &'static str> {
 
 impl MetadataFlags {
     /// Changes what is named. `jwks` is what the named file holds.
-    fn apply(self, jwks: Option<Option<Value>>, metadata: &mut ClientMetadata) {
+    pub(super) fn apply(self, jwks: Option<Option<Value>>, metadata: &mut ClientMetadata) {
         fn put<T>(field: &mut T, named: Option<T>) {
             if let Some(value) = named {
                 *field = value;
@@ -236,6 +203,13 @@ impl MetadataFlags {
         put(&mut metadata.jwks, jwks);
         put(&mut metadata.id_token_signed_response_alg, self.id_token_alg);
         put(&mut metadata.access_token_signed_response_alg, self.access_token_alg.map(Choice::own));
+        put(&mut metadata.access_token_format, self.access_token_format.map(Choice::own));
+        put(&mut metadata.access_token_status_list, self.status_list);
+        put(&mut metadata.introspection_signed_response_alg, self.introspection_alg);
+        let resource = &mut metadata.resource_tokens;
+        put(&mut resource.access_token_format, self.resource_token_format.map(Choice::own));
+        put(&mut resource.access_token_lifetime, self.resource_token_lifetime.map(Choice::own));
+        put(&mut resource.access_token_status_list, self.resource_status_list);
         put(&mut metadata.require_pkce, self.no_pkce.map(|no| !no));
         put(&mut metadata.first_party, self.first_party);
         put(&mut metadata.trusted_native, self.trusted_native);
@@ -252,7 +226,7 @@ impl MetadataFlags {
     }
 
     /// The metadata of a new client.
-    fn new_client(self, jwks: Option<Option<Value>>) -> ClientMetadata {
+    pub(super) fn new_client(self, jwks: Option<Option<Value>>) -> ClientMetadata {
         let (names_grants, names_scope) = (self.grants.is_some(), self.scope.is_some());
         let mut metadata = ClientMetadata::default();
         self.apply(jwks, &mut metadata);
@@ -268,140 +242,8 @@ impl MetadataFlags {
     }
 }
 
-/// Runs it.
-pub(super) async fn run(app: &App, command: ClientsCommand, format: Format) -> Result<Report, Failure> {
-    match command {
-        ClientsCommand::Add(wanted) => add(app, wanted, format).await,
-        ClientsCommand::List => list(app).await,
-        ClientsCommand::Show { client_id } => show(&find(app, &client_id).await?),
-        ClientsCommand::Edit { client_id, flags } => edit(app, &client_id, *flags).await,
-        ClientsCommand::RotateSecret { client_id, overlap } => rotate_secret(app, &client_id, overlap).await,
-        ClientsCommand::Delete { client_id, yes } => delete(app, &client_id, yes).await,
-    }
-}
-
-impl From<ClientProblem> for Failure {
-    fn from(problem: ClientProblem) -> Self {
-        match problem {
-            ClientProblem::Fault(fault) => Self::Fault(fault),
-            problem => Self::refused(problem),
-        }
-    }
-}
-
-/// The client of this id.
-pub(super) async fn find(app: &App, client_id: &str) -> Result<RegisteredClient, Failure> {
-    let found = app.store.find_client(client_id).await?;
-    Ok(found.ok_or_else(|| ClientProblem::Unknown(client_id.to_owned()))?)
-}
-
-/// Every client.
-pub(super) async fn all(app: &App) -> Result<Vec<client::Model>, Failure> {
-    let mut clients: Vec<client::Model> = Vec::new();
-    loop {
-        let after = clients.last().map(|client| client.client_id.clone()).unwrap_or_default();
-        let page = app.store.list_clients(&after, PAGE).await?;
-        if page.is_empty() {
-            return Ok(clients);
-        }
-        clients.extend(page);
-    }
-}
-
-async fn add(app: &App, wanted: AddClient, format: Format) -> Result<Report, Failure> {
-    let jwks = named_jwks(&wanted.flags)?;
-    let names_algorithm = wanted.flags.id_token_alg.is_some();
-    let mut metadata = wanted.flags.new_client(jwks);
-    if !names_algorithm
-        && metadata.has_grant(GrantType::AuthorizationCode)
-        && format == Format::Text
-        && is_interactive()
-    {
-        // What can't be registered anyway is said before a question is asked.
-        metadata.check().map_err(ClientProblem::Metadata)?;
-        metadata.id_token_signed_response_alg = asked_algorithm(app)?;
-    }
-    let registered = registration::register(app, wanted.id, &metadata).await?;
-    warn(app, &metadata);
-    let mut json = json!({ "client_id": registered.client_id });
-    let mut pairs = vec![("client_id", registered.client_id)];
-    if let Some(secret) = registered.client_secret {
-        show_secret(&mut json, secret.expose_secret());
-        pairs.push(("client_secret", secret.expose_secret().to_owned()));
-    }
-    Ok(Report { json, text: fields(&pairs) })
-}
-
-fn show_secret(json: &mut Value, secret: &str) {
-    if let Some(members) = json.as_object_mut() {
-        members.insert("client_secret".to_owned(), secret.into());
-    }
-    remark("the secret is shown this once: only its hash is stored");
-}
-
-/// Protocol decision 17: on a terminal the operator chooses, and ES256 is suggested; RS256 is what every library takes.
-fn asked_algorithm(app: &App) -> Result<Algorithm, Failure> {
-    let ring = app.key_ring.load();
-    let offered: Vec<Algorithm> =
-        Algorithm::ALL.into_iter().filter(|algorithm| ring.active(*algorithm).is_some()).collect();
-    let Some(suggested) = offered.first() else { return Err(Failure::refused("this server has no signing key")) };
-    let names: Vec<&str> = offered.iter().map(|algorithm| algorithm.as_str()).collect();
-    let question = format!(
-        "Algorithm of ID tokens: {} (RS256 is the one that every library knows) [{suggested}]: ",
-        names.join(", ")
-    );
-    loop {
-        let answer = ask(&question)?;
-        if answer.is_empty() {
-            return Ok(*suggested);
-        }
-        match answer.parse() {
-            Ok(algorithm) if offered.contains(&algorithm) => return Ok(algorithm),
-            _ => remark(format_args!("please name one of {}", names.join(", "))),
-        }
-    }
-}
-
-/// What stands, though the operator should think twice.
-fn warn(app: &App, metadata: &ClientMetadata) {
-    let directory = app.directory.load();
-    let known_scope = |scope: &str| directory.scopes.contains_key(scope);
-    let known_audience = |audience: &str| directory.audiences.contains_key(audience);
-    for warning in warnings(metadata, known_scope, known_audience) {
-        remark(format_args!("warning: {warning}"));
-    }
-}
-
-fn warnings(
-    metadata: &ClientMetadata,
-    known_scope: impl Fn(&str) -> bool,
-    known_audience: impl Fn(&str) -> bool,
-) -> Vec<String> {
-    let mut warnings = Vec::new();
-    if !metadata.require_pkce {
-        warnings.push(match metadata.client_type {
-            ClientType::Confidential => {
-                "without PKCE an authorization code that leaks can be used by whoever injects it into this client \
-                 (RFC 9700, section 4.5)"
-                    .to_owned()
-            }
-            ClientType::Public => "PKCE is demanded all the same, for the client is public".to_owned(),
-        });
-    }
-    if metadata.client_type == ClientType::Public && !metadata.rotate_refresh_tokens {
-        warnings.push("refresh tokens rotate all the same, for the client is public".to_owned());
-    }
-    for scope in metadata.scope.iter().filter(|scope| !known_scope(scope)) {
-        warnings.push(format!("no scope {scope} is defined: until `keyward scopes add` nobody is granted it"));
-    }
-    for resource in metadata.resources.iter().filter(|resource| !known_audience(resource)) {
-        warnings
-            .push(format!("no client stands for the audience {resource}: until one does nobody gets a token for it"));
-    }
-    warnings
-}
-
-fn named_jwks(flags: &MetadataFlags) -> Result<Option<Option<Value>>, Failure> {
+/// What the named file of keys holds; the inner `None` where an empty name unsets it.
+pub(super) fn named_jwks(flags: &MetadataFlags) -> Result<Option<Option<Value>>, Failure> {
     match flags.jwks_file.as_deref() {
         None => Ok(None),
         Some(path) if path.as_os_str().is_empty() => Ok(Some(None)),
@@ -422,106 +264,10 @@ fn read_jwks(path: &Path) -> Result<Value, Failure> {
     Ok(jwks)
 }
 
-async fn list(app: &App) -> Result<Report, Failure> {
-    let mut json = Vec::new();
-    let mut rows = Vec::new();
-    for client in all(app).await? {
-        let metadata: ClientMetadata = serde_json::from_str(&client.metadata)?;
-        let kind = kind(metadata.client_type);
-        let grants: Vec<&str> = metadata.grant_types.iter().map(|grant| grant.as_str()).collect();
-        json.push(json!({
-            "client_id": client.client_id,
-            "client_name": metadata.client_name,
-            "client_type": kind,
-            "grant_types": grants,
-            "disabled": client.disabled_at.is_some(),
-        }));
-        let state = if client.disabled_at.is_some() { "disabled" } else { "active" };
-        rows.push([client.client_id, metadata.client_name, kind.to_owned(), grants.join(", "), state.to_owned()]);
-    }
-    let text = table(["CLIENT", "NAME", "TYPE", "GRANTS", "STATE"], rows, "no clients");
-    Ok(Report { json: Value::Array(json), text })
-}
-
-fn kind(client_type: ClientType) -> &'static str {
-    match client_type {
-        ClientType::Confidential => "confidential",
-        ClientType::Public => "public",
-    }
-}
-
-fn show(client: &RegisteredClient) -> Result<Report, Failure> {
-    let metadata = serde_json::to_value(&client.metadata)?;
-    let ends: Vec<Option<String>> = client.secrets.iter().map(|(_, ends)| ends.map(moment)).collect();
-    let disabled_at = client.disabled_at.map(moment);
-    let mut pairs = vec![("client_id", client.client_id.clone())];
-    if let Value::Object(members) = &metadata {
-        for (name, value) in members {
-            pairs.push((name, in_words(value)));
-        }
-    }
-    let secrets = ends.iter().map(|ends| match ends {
-        None => "works without end".to_owned(),
-        Some(moment) => format!("works until {moment}"),
-    });
-    if uses_secret(&client.metadata) {
-        pairs.push(("secrets", format!("{}: {}", ends.len(), secrets.collect::<Vec<_>>().join(", "))));
-    }
-    pairs.push(("disabled", disabled_at.clone().unwrap_or_default()));
-    let text = fields(&pairs);
-    let secrets: Vec<Value> = ends.into_iter().map(|ends| json!({ "expires_at": ends })).collect();
-    let json = json!({
-        "client_id": client.client_id,
-        "metadata": metadata,
-        "secrets": secrets,
-        "disabled_at": disabled_at,
-    });
-    Ok(Report { json, text })
-}
-
-/// A value of the metadata for people; what isn't set is empty.
-fn in_words(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        Value::Array(items) => items.iter().map(in_words).collect::<Vec<_>>().join(", "),
-        Value::Bool(flag) => if *flag { "yes" } else { "no" }.to_owned(),
-        other => other.to_string(),
-    }
-}
-
-async fn edit(app: &App, client_id: &str, flags: MetadataFlags) -> Result<Report, Failure> {
-    let jwks = named_jwks(&flags)?;
-    let before = find(app, client_id).await?;
-    let metadata = registration::edit(app, client_id, move |metadata| flags.apply(jwks, metadata)).await?;
-    warn(app, &metadata);
-    if uses_secret(&metadata) && before.secrets.is_empty() {
-        remark(format_args!("{client_id} has no secret yet: `keyward clients rotate-secret` makes one"));
-    }
-    Ok(Report::line(json!({ "client_id": client_id, "metadata": metadata }), format!("changed {client_id}")))
-}
-
-async fn rotate_secret(app: &App, client_id: &str, overlap: Seconds) -> Result<Report, Failure> {
-    let secret = registration::rotate_secret(app, client_id, overlap.as_secs()).await?;
-    let mut json = json!({ "client_id": client_id });
-    show_secret(&mut json, secret.expose_secret());
-    let pairs = [("client_id", client_id.to_owned()), ("client_secret", secret.expose_secret().to_owned())];
-    Ok(Report { text: fields(&pairs), json })
-}
-
-async fn delete(app: &App, client_id: &str, yes: bool) -> Result<Report, Failure> {
-    let client = find(app, client_id).await?;
-    if !yes {
-        confirm_deletion(&format!("the client {client_id} ({})", client.metadata.client_name))?;
-    }
-    let event = AuditEvent::by_cli(AuditKind::ClientDeleted).client(client_id);
-    app.store.delete_client(client.id, app.audit_record(event)?).await?;
-    Ok(Report::line(json!({ "client_id": client_id }), format!("deleted {client_id}")))
-}
-
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use serde_json::json;
 
     use super::*;
 
@@ -571,6 +317,12 @@ mod tests {
             "Ed25519",
             "--auth-method",
             "client_secret_post",
+            "--access-token-format=opaque",
+            "--status-list",
+            "--introspection-alg=ES256",
+            "--resource-token-format=jwt",
+            "--resource-token-lifetime=5m",
+            "--resource-status-list",
         ])
         .apply(None, &mut after);
         assert_eq!(
@@ -581,6 +333,14 @@ mod tests {
                 access_token_lifetime: Some(5400),
                 access_token_signed_response_alg: Some(Algorithm::EdDsa),
                 token_endpoint_auth_method: Some(AuthMethod::ClientSecretPost),
+                access_token_format: Some(AccessTokenFormat::Opaque),
+                access_token_status_list: true,
+                introspection_signed_response_alg: Algorithm::Es256,
+                resource_tokens: keyward_protocol::client_metadata::ResourceTokens {
+                    access_token_format: Some(AccessTokenFormat::Jwt),
+                    access_token_lifetime: Some(300),
+                    access_token_status_list: true,
+                },
                 ..before.clone()
             }
         );
@@ -594,6 +354,11 @@ mod tests {
             "--access-token-lifetime=1h",
             "--access-token-alg=RS256",
             "--auth-method=client_secret_basic",
+            "--access-token-format=opaque",
+            "--status-list",
+            "--resource-token-format=jwt",
+            "--resource-token-lifetime=5m",
+            "--resource-status-list",
             "--grant=client_credentials",
         ])
         .new_client(Some(Some(json!({ "keys": [] }))));
@@ -603,6 +368,11 @@ mod tests {
             "--access-token-lifetime=default",
             "--access-token-alg=default",
             "--auth-method=any",
+            "--access-token-format=default",
+            "--status-list=false",
+            "--resource-token-format=default",
+            "--resource-token-lifetime=default",
+            "--resource-status-list=false",
             "--grant=none",
         ])
         .apply(Some(None), &mut metadata);
@@ -621,36 +391,11 @@ mod tests {
             "--id-token-alg=default",
             "--access-token-alg=HS256",
             "--access-token-lifetime=1y",
+            "--access-token-format=paseto",
+            "--resource-token-format=JWT",
             "--no-pkce=maybe",
         ] {
             assert!(Flags::try_parse_from(["x", wrong]).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn weak_choices_are_warned_of() {
-        let all = |_: &str| true;
-        let none = |_: &str| false;
-        let weak = flags(&["--no-pkce", "--scope=notes", "--resource=https://api.example"]).new_client(None);
-        assert_eq!(warnings(&weak, all, all).len(), 1);
-        assert_eq!(warnings(&weak, none, all).len(), 2);
-        assert_eq!(warnings(&weak, none, none).len(), 3);
-        assert_eq!(warnings(&ClientMetadata::default(), none, none), Vec::<String>::new());
-    }
-
-    #[test]
-    fn no_hash_is_shown() {
-        let client = RegisteredClient {
-            id: uuid::Uuid::nil(),
-            client_id: "shop".into(),
-            metadata: flags(&["--name=Shop"]).new_client(None),
-            secrets: vec![(vec![0xab; 32], None), (vec![0xcd; 32], Some(keyward_protocol::Timestamp::from_seconds(0)))],
-            keys: None,
-            disabled_at: None,
-        };
-        let report = show(&client).unwrap();
-        assert_eq!(report.json["secrets"], json!([{ "expires_at": null }, { "expires_at": "1970-01-01T00:00:00Z" }]));
-        assert!(report.text.contains("2: works without end, works until 1970-01-01T00:00:00Z"), "{}", report.text);
-        assert!(!report.json.to_string().contains("171"), "an octet of the hash");
     }
 }

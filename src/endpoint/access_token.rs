@@ -1,0 +1,127 @@
+//! One of our own access tokens as it comes in at an endpoint, whatever its form: what it says, and whether it is live.
+
+use keyward_entities::opaque_token;
+use keyward_guard::{AccessToken, TokenRefusal};
+use keyward_protocol::opaque_token as opaque;
+
+use crate::app::App;
+use crate::fault::Fault;
+use crate::issuer::parse_grant_name;
+use crate::store::authorization::LiveGrant;
+
+/// A token that was issued by this server and hasn't expired. Whether it is live is another question.
+#[derive(Debug)]
+pub enum PresentedToken {
+    /// A JWT whose signature and claims were checked.
+    Jwt(AccessToken),
+    /// A reference that is known.
+    Opaque {
+        /// The row.
+        row: Box<opaque_token::Model>,
+        /// Whom it is for.
+        audience: Vec<String>,
+    },
+}
+
+/// What a token of ours stands for now.
+#[derive(Debug)]
+pub enum LiveToken {
+    /// A client for itself.
+    OfClient,
+    /// A person's grant.
+    OfGrant(Box<LiveGrant>),
+    /// Nothing any more.
+    Ended,
+}
+
+/// Whether a text can be an access token and no refresh token: ours are JWTs, which have dots, or opaque ones, whose form
+/// says so.
+pub fn is_access_token(text: &str) -> bool {
+    text.contains('.') || opaque::is_one(text)
+}
+
+/// Reads a token. The inner error says what is wrong with it.
+///
+/// # Errors
+/// Where the database fails.
+pub async fn read(app: &App, text: &str) -> Result<Result<PresentedToken, TokenRefusal>, Fault> {
+    if !opaque::is_one(text) {
+        return Ok(app.verify_access_token(text).map(PresentedToken::Jwt));
+    }
+    let found = app.store.find_opaque_token(app.secrets.token_hash.hash(text.as_bytes())).await?;
+    let Some(row) = found else { return Ok(Err(TokenRefusal::Malformed)) };
+    // As for a JWT: until the second of its end, and not in it.
+    if app.clock.now().seconds() >= row.expires_at.div_euclid(1_000_000) {
+        return Ok(Err(TokenRefusal::Expired));
+    }
+    let audience = serde_json::from_str(&row.audience)?;
+    Ok(Ok(PresentedToken::Opaque { row: Box::new(row), audience }))
+}
+
+impl PresentedToken {
+    /// The client that it was issued to.
+    pub fn client_id(&self) -> &str {
+        match self {
+            Self::Jwt(token) => &token.client_id,
+            Self::Opaque { row, .. } => &row.client_id,
+        }
+    }
+
+    /// Whom it is for.
+    pub fn audience(&self) -> &[String] {
+        match self {
+            Self::Jwt(token) => &token.aud,
+            Self::Opaque { audience, .. } => audience,
+        }
+    }
+
+    /// What it allows.
+    pub fn scope(&self) -> &str {
+        match self {
+            Self::Jwt(token) => token.scope.as_str(),
+            Self::Opaque { row, .. } => &row.scope,
+        }
+    }
+
+    fn jti(&self) -> &str {
+        match self {
+            Self::Jwt(token) => &token.jti,
+            Self::Opaque { row, .. } => &row.jti,
+        }
+    }
+
+    /// Protocol decision 19: a token is accepted only while grant, user and client are live and it wasn't revoked itself.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn live(&self, app: &App) -> Result<LiveToken, Fault> {
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(LiveToken::Ended) };
+        let mark = revocation_mark(app, self.jti());
+        let grant = match self {
+            Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
+                None if token.sub == token.client_id && !app.store.is_marked(mark).await? => {
+                    return Ok(LiveToken::OfClient);
+                }
+                None => return Ok(LiveToken::Ended),
+                Some(name) => match parse_grant_name(name) {
+                    Some(id) => id,
+                    None => return Ok(LiveToken::Ended),
+                },
+            },
+            // An identifier that was given to another client since doesn't bring the token back.
+            Self::Opaque { row, .. } if row.client != client.id => return Ok(LiveToken::Ended),
+            Self::Opaque { row, .. } => match row.grant_id {
+                None => return Ok(LiveToken::OfClient),
+                Some(id) => id,
+            },
+        };
+        let idle = app.settings.sessions.idle_timeout.as_secs();
+        let found = app.store.find_live_grant(grant, mark, idle, app.clock.now()).await?;
+        Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
+    }
+}
+
+/// The mark that says that a JWT was revoked by itself; an opaque token is forgotten.
+pub fn revocation_mark(app: &App, jti: &str) -> [u8; 32] {
+    app.secrets.token_hash.hash_list(&[b"revoked access token", jti.as_bytes()])
+}

@@ -1,0 +1,169 @@
+//! Access tokens that the server remembers: opaque ones, and those that are in a status list. Plain JWTs aren't stored.
+//!
+//! They are written in the act that gives the grant or uses the refresh token, and judged by their grant: who ends a
+//! grant needn't know of them.
+
+use keyward_entities::{StatementText, audit_event, opaque_token, status_entry};
+use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::status_list::Slot;
+use keyward_protocol::{Refusal, Timestamp};
+use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use uuid::Uuid;
+
+use super::act::select_record;
+use super::authorization::LiveGrant;
+use super::{Act, Store};
+use crate::fault::Fault;
+
+/// An access token as it was decided, before it is written or signed.
+#[derive(Debug, Clone)]
+pub struct PlannedToken {
+    /// Its name.
+    pub jti: String,
+    /// What it allows.
+    pub scope: ScopeSet,
+    /// Whom it is for.
+    pub audience: Vec<String>,
+    /// When it was decided.
+    pub issued_at: Timestamp,
+    /// When it ends.
+    pub expires_at: Timestamp,
+    /// What it is like.
+    pub form: PlannedForm,
+}
+
+/// What the token is like, and what of it is remembered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PlannedForm {
+    /// A JWT; nothing.
+    Jwt,
+    /// A JWT with a bit in a status list.
+    ListedJwt(Slot),
+    /// Opaque.
+    Opaque {
+        /// The keyed hash.
+        token_hash: [u8; 32],
+    },
+}
+
+/// What [`TokenPlanner::plan`] runs.
+type Planning = Box<dyn FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send>;
+
+/// Decides the access token of a grant inside the act, where the grant is known and nothing was spent yet.
+pub struct TokenPlanner(Planning);
+
+impl std::fmt::Debug for TokenPlanner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("TokenPlanner")
+    }
+}
+
+impl TokenPlanner {
+    /// From a rule, which gets the grant, the scope and the granted resources.
+    pub fn new(
+        plan: impl FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send + 'static,
+    ) -> Self {
+        Self(Box::new(plan))
+    }
+
+    /// Decides.
+    pub(super) fn plan(
+        self,
+        live: &LiveGrant,
+        scope: &ScopeSet,
+        granted: Vec<String>,
+    ) -> Result<PlannedToken, Refusal> {
+        (self.0)(live, scope, granted)
+    }
+}
+
+/// Whose token it is.
+#[derive(Debug, Clone)]
+pub struct TokenOwner {
+    /// The client.
+    pub client: Uuid,
+    /// Its identifier.
+    pub client_id: String,
+    /// The grant; none for a client's own token.
+    pub grant: Option<Uuid>,
+}
+
+impl Store {
+    /// Remembers a token that no grant's act wrote: a client's own (RFC 6749 §4.4).
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn remember_access_token(&self, token: PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
+        self.act(move |mut act| Box::pin(async move { remember(&mut act, &token, owner).await })).await
+    }
+
+    /// The opaque token of this hash.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn find_opaque_token(&self, token_hash: [u8; 32]) -> Result<Option<opaque_token::Model>, Fault> {
+        static TEXT: StatementText = StatementText::new();
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let hash = token_hash.to_vec();
+                let statement = act.fixed(&TEXT, vec![hash.clone().into()], || {
+                    let mut select = select_record::<opaque_token::Model>();
+                    select.and_where(Expr::col(opaque_token::Column::TokenHash).eq(hash)).take()
+                });
+                act.rows(statement).await?.first_mut().map(super::Row::record).transpose()
+            })
+        })
+        .await
+    }
+
+    /// Forgets an opaque token, with which it has ended; its event is written where it was known.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn forget_opaque_token(&self, token_hash: [u8; 32], event: audit_event::Model) -> Result<(), Fault> {
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let delete = Query::delete()
+                    .from_table(opaque_token::Entity)
+                    .and_where(Expr::col(opaque_token::Column::TokenHash).eq(token_hash.to_vec()))
+                    .take();
+                if act.run(&delete).await? > 0 {
+                    act.insert(event).await?;
+                }
+                Ok(())
+            })
+        })
+        .await
+    }
+}
+
+/// Writes what is remembered of a token; nothing for a plain JWT.
+pub(super) async fn remember(act: &mut Act<'_>, token: &PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
+    match (token.form, owner.grant) {
+        (PlannedForm::Jwt, _) => Ok(()),
+        (PlannedForm::ListedJwt(slot), Some(grant_id)) => {
+            let row = status_entry::Model {
+                slot: slot.number(),
+                grant_id,
+                expires_at: token.expires_at.micros(),
+                ended_at: None,
+            };
+            act.insert(row).await
+        }
+        (PlannedForm::ListedJwt(_), None) => Err(Fault::broken("a client's own token is in no status list")),
+        (PlannedForm::Opaque { token_hash }, grant_id) => {
+            let row = opaque_token::Model {
+                token_hash: token_hash.to_vec(),
+                jti: token.jti.clone(),
+                client: owner.client,
+                client_id: owner.client_id,
+                grant_id,
+                scope: token.scope.to_string(),
+                audience: serde_json::to_string(&token.audience)?,
+                issued_at: token.issued_at.micros(),
+                expires_at: token.expires_at.micros(),
+            };
+            act.insert(row).await
+        }
+    }
+}

@@ -7,6 +7,8 @@ mod jwks;
 mod protected_resource_metadata;
 mod provider_metadata;
 mod revocation;
+mod signed_introspection;
+mod status_list;
 mod token;
 mod userinfo;
 mod webfinger;

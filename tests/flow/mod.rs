@@ -2,6 +2,8 @@
 
 mod change_password;
 mod code_flow;
+mod ends;
+mod opaque_tokens;
 mod outage;
 mod overload;
 mod races;

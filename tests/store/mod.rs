@@ -15,12 +15,13 @@ mod grant;
 mod root_seal;
 mod session;
 mod signing_key;
+mod status_list;
 
 /// The tables as they are, past the store.
-struct Tables(DatabaseConnection);
+pub struct Tables(DatabaseConnection);
 
 impl Tables {
-    async fn of(server: &TestServer) -> Self {
+    pub async fn of(server: &TestServer) -> Self {
         Self::in_database(server.database()).await
     }
 
@@ -35,12 +36,12 @@ impl Tables {
     }
 
     /// The first number of the first row.
-    async fn number(&self, query: &str) -> i64 {
+    pub async fn number(&self, query: &str) -> i64 {
         let statement = Statement::from_string(self.0.get_database_backend(), query);
         self.0.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
     }
 
-    async fn run(&self, statement: &str) {
+    pub async fn run(&self, statement: &str) {
         self.0.execute_unprepared(statement).await.unwrap();
     }
 }

@@ -6,6 +6,7 @@ pub mod binary;
 pub mod browser;
 pub mod database;
 pub mod server;
+pub mod status;
 
 pub use browser::Browser;
 pub use database::TestDatabase;

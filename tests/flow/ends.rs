@@ -1,0 +1,162 @@
+//! Every way in which a token ends, for every form of access token: seen at once by introspection and userinfo, and
+//! within a second in the status list.
+
+use futures_util::future::join_all;
+use keyward::audit::{AuditEvent, AuditKind};
+use keyward_protocol::client_metadata::AccessTokenFormat;
+
+use crate::support::status::is_revoked;
+use crate::support::{Browser, ClientSpec, TestServer};
+
+/// What ends the tokens of an authorization.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum End {
+    RefreshTokenRevoked,
+    AccessTokenRevoked,
+    CodeReplayed,
+    RefreshTokenReused,
+    SignedOut,
+    PasswordChanged,
+    ConsentWithdrawn,
+    UserDisabled,
+    UserDeleted,
+    ClientDisabled,
+    ClientDeleted,
+}
+
+impl End {
+    const ALL: [Self; 11] = [
+        Self::RefreshTokenRevoked,
+        Self::AccessTokenRevoked,
+        Self::CodeReplayed,
+        Self::RefreshTokenReused,
+        Self::SignedOut,
+        Self::PasswordChanged,
+        Self::ConsentWithdrawn,
+        Self::UserDisabled,
+        Self::UserDeleted,
+        Self::ClientDisabled,
+        Self::ClientDeleted,
+    ];
+}
+
+/// Lets a person sign in and get tokens, and ends them. Gives the access token.
+async fn issue_and_end(server: &TestServer, end: End, client: &str, index: usize) -> String {
+    let app = &server.app;
+    let name = format!("ada{index}");
+    let user = server.add_user(&name).await;
+    let browser = Browser::new(server);
+    let code = browser.code(&server.authorize_url(client, &[]), &name).await;
+    let tokens = server.redeem(client, &code).await.json();
+    let (access, refresh) =
+        (tokens["access_token"].as_str().unwrap().to_owned(), tokens["refresh_token"].as_str().unwrap().to_owned());
+    assert_eq!(server.introspect(client, &access).await.json()["active"], true, "{end:?}");
+    assert_eq!(server.userinfo(&access).await.status, 200, "{end:?}");
+    if access.contains('.') {
+        assert!(!is_revoked(server, &access).await, "{end:?}");
+    }
+    let event = || app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
+    let now = app.clock.now();
+    let id = app.store.find_client(client).await.unwrap().unwrap().id;
+    match end {
+        End::RefreshTokenRevoked => assert_eq!(server.revoke(client, &refresh).await.status, 200),
+        End::AccessTokenRevoked => assert_eq!(server.revoke(client, &access).await.status, 200),
+        End::CodeReplayed => assert_eq!(server.redeem(client, &code).await.error(), "invalid_grant"),
+        End::RefreshTokenReused => {
+            assert_eq!(server.refresh(client, &refresh).await.status, 200);
+            server.advance(31);
+            assert_eq!(server.refresh(client, &refresh).await.error(), "invalid_grant");
+        }
+        End::SignedOut => {
+            let home = browser.open("/").await;
+            browser.submit(&home, &[]).await;
+        }
+        End::PasswordChanged => {
+            app.store.set_password(user.id, user.password_hash.unwrap(), now, event()).await.unwrap();
+        }
+        End::ConsentWithdrawn => app.store.disconnect_app(user.id, id, now, event()).await.unwrap(),
+        End::UserDisabled => app.store.set_user_disabled(user.id, true, now, event()).await.unwrap(),
+        End::UserDeleted => app.store.delete_user(user.id, event()).await.unwrap(),
+        End::ClientDisabled => {
+            let tables = crate::store::Tables::of(server).await;
+            let micros = now.micros();
+            tables.run(&format!("UPDATE clients SET disabled_at = {micros} WHERE client_id = '{client}'")).await;
+            app.reload().await.unwrap();
+        }
+        End::ClientDeleted => {
+            app.store.delete_client(id, event()).await.unwrap();
+            app.reload().await.unwrap();
+        }
+    }
+    access
+}
+
+/// What is left of an ended token: nothing, for its audience and at userinfo.
+async fn assert_ended(server: &TestServer, end: End, token: &str) {
+    assert_eq!(server.introspect("api", token).await.text, "{\"active\":false}", "{end:?}");
+    assert_eq!(server.userinfo(token).await.status, 401, "{end:?}");
+}
+
+on_each_database! {
+    async fn of_jwts_in_a_list(server) {
+        server.add_client(ClientSpec::api("api", "https://api.example")).await;
+        for (index, end) in End::ALL.into_iter().enumerate() {
+            let client = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10"][index];
+            server.add_client(ClientSpec::web(client).with(|client| {
+                client.access_token_status_list = true;
+                client.resources = vec!["https://api.example".into()];
+            })).await;
+            let token = issue_and_end(server, end, client, index).await;
+            assert_ended(server, end, &token).await;
+            server.advance(1);
+            assert!(is_revoked(server, &token).await, "{end:?}");
+            // The rows of what has ended are removed before the token's own end, and the bit stays.
+            let now = server.app.clock.now().plus_seconds(3700);
+            while server.app.store.remove_expired(100, now).await.unwrap() > 0 {}
+        }
+    }
+
+    async fn of_opaque_tokens(server) {
+        server.add_client(ClientSpec::api("api", "https://api.example")).await;
+        for (index, end) in End::ALL.into_iter().enumerate() {
+            let client = ["c0", "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "c9", "c10"][index];
+            server.add_client(ClientSpec::web(client).with(|client| {
+                client.access_token_format = Some(AccessTokenFormat::Opaque);
+                client.resources = vec!["https://api.example".into()];
+            })).await;
+            let token = issue_and_end(server, end, client, index).await;
+            assert!(token.starts_with("kw_at_"), "{token}");
+            assert_ended(server, end, &token).await;
+        }
+    }
+
+    async fn revoking_while_refreshing_leaves_no_live_token(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop").with(|client| client.access_token_status_list = true)).await;
+        server.add_client(ClientSpec::web("refs").with(|client| {
+            client.access_token_format = Some(AccessTokenFormat::Opaque);
+        })).await;
+        for round in 0..8 {
+            let client = if round % 2 == 0 { "shop" } else { "refs" };
+            let tokens = server.tokens(client, "ada").await;
+            let refresh = tokens["refresh_token"].as_str().unwrap();
+            let refreshes = join_all((0..10).map(|_| server.refresh(client, refresh)));
+            let (answers, revoked) = tokio::join!(refreshes, server.revoke(client, refresh));
+            assert_eq!(revoked.status, 200);
+            server.advance(1);
+            let mut issued = vec![tokens["access_token"].as_str().unwrap().to_owned()];
+            for answer in answers {
+                match answer.status {
+                    200 => issued.push(answer.json()["access_token"].as_str().unwrap().to_owned()),
+                    _ => assert_eq!(answer.error(), "invalid_grant"),
+                }
+            }
+            for token in issued {
+                assert_eq!(server.introspect(client, &token).await.text, "{\"active\":false}");
+                if client == "shop" {
+                    assert!(is_revoked(server, &token).await);
+                }
+            }
+        }
+    }
+}

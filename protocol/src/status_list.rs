@@ -62,7 +62,7 @@ impl Slot {
 /// A Feistel network over one bit more than an index has, walked until it falls into the range: every position gives
 /// another index.
 pub fn permuted(position: i64, mix: impl Fn(u8, u32) -> u32) -> i64 {
-    const HALF: u32 = (ENTRY_BITS + 1) / 2;
+    const HALF: u32 = ENTRY_BITS.div_ceil(2);
     const MASK: u32 = (1 << HALF) - 1;
     let mut value = u32::try_from(position & (ENTRIES - 1)).unwrap_or_default();
     loop {

@@ -138,62 +138,48 @@ async fn lease(act: &mut Act<'_>, now: Timestamp) -> Result<Lease, Fault> {
 
 /// The entries of what ended since a moment. By each way by which a token ends, but for time: no token outlives its grant
 /// or session unless something ends them.
+///
+/// Subselects and no joins: they say where to begin, and SQLite would rather begin with all entries.
 fn ended(since: Option<Timestamp>) -> Vec<SelectStatement> {
     let from = since.map_or(i64::MIN, Timestamp::micros);
-    let entries = || Query::select().column((status_entry::Entity, status_entry::Column::Slot)).to_owned();
-    let of_grant =
-        Expr::col((status_entry::Entity, status_entry::Column::GrantId)).equals((grant::Entity, grant::Column::Id));
-    let marked = entries()
-        .from(status_entry::Entity)
-        .and_where(Expr::col((status_entry::Entity, status_entry::Column::EndedAt)).gte(from))
-        .take();
-    let grants = entries()
-        .from(grant::Entity)
-        .inner_join(status_entry::Entity, of_grant.clone())
-        .and_where(Expr::col((grant::Entity, grant::Column::EndedAt)).gte(from))
-        .take();
-    let sessions = entries()
-        .from(session::Entity)
-        .inner_join(
-            grant::Entity,
-            // By the user first, for that column has an index.
-            Expr::col((grant::Entity, grant::Column::UserId)).equals((session::Entity, session::Column::UserId)).and(
-                Expr::col((grant::Entity, grant::Column::SessionId)).equals((session::Entity, session::Column::Id)),
-            ),
-        )
-        .inner_join(status_entry::Entity, of_grant.clone())
-        .and_where(Expr::col((grant::Entity, grant::Column::TiedToSession)).eq(true))
-        .and_where(Expr::col((session::Entity, session::Column::EndedAt)).gte(from))
-        .take();
-    let users = entries()
+    let of_grants = |grants: SelectStatement| {
+        let entry = Expr::col(status_entry::Column::GrantId).in_subquery(grants);
+        Query::select().column(status_entry::Column::Slot).from(status_entry::Entity).and_where(entry).take()
+    };
+    let grants = || Query::select().column(grant::Column::Id).from(grant::Entity).to_owned();
+    let sessions = |column: session::Column| {
+        let ended = Expr::col(session::Column::EndedAt).gte(from);
+        Query::select().column(column).from(session::Entity).and_where(ended).take()
+    };
+    let disabled_users = Query::select()
+        .column(user::Column::Id)
         .from(user::Entity)
-        .inner_join(
-            grant::Entity,
-            Expr::col((grant::Entity, grant::Column::UserId)).equals((user::Entity, user::Column::Id)),
-        )
-        .inner_join(status_entry::Entity, of_grant.clone())
-        .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).gte(from))
+        .and_where(Expr::col(user::Column::DisabledAt).gte(from))
         .take();
-    let clients = entries()
+    let disabled_clients = Query::select()
+        .column(client::Column::Id)
         .from(client::Entity)
-        .inner_join(
-            grant::Entity,
-            Expr::col((grant::Entity, grant::Column::Client)).equals((client::Entity, client::Column::Id)),
-        )
-        .inner_join(status_entry::Entity, of_grant.clone())
-        .and_where(Expr::col((client::Entity, client::Column::DisabledAt)).gte(from))
+        .and_where(Expr::col(client::Column::DisabledAt).gte(from))
         .take();
-    let mut all = vec![marked, grants, sessions, users, clients];
-    if since.is_none() {
-        // A look at everything finds entries without a grant, too, whoever removed it.
-        let orphans = entries()
-            .from(status_entry::Entity)
-            .left_join(grant::Entity, of_grant)
-            .and_where(Expr::col((grant::Entity, grant::Column::Id)).is_null())
-            .take();
-        all.push(orphans);
-    }
-    all
+    let marked = Query::select()
+        .column(status_entry::Column::Slot)
+        .from(status_entry::Entity)
+        .and_where(Expr::col(status_entry::Column::EndedAt).gte(from))
+        .take();
+    vec![
+        marked,
+        of_grants(grants().and_where(Expr::col(grant::Column::EndedAt).gte(from)).take()),
+        of_grants(
+            grants()
+                // By the user first, for that column has an index.
+                .and_where(Expr::col(grant::Column::UserId).in_subquery(sessions(session::Column::UserId)))
+                .and_where(Expr::col(grant::Column::SessionId).in_subquery(sessions(session::Column::Id)))
+                .and_where(Expr::col(grant::Column::TiedToSession).eq(true))
+                .take(),
+        ),
+        of_grants(grants().and_where(Expr::col(grant::Column::UserId).in_subquery(disabled_users)).take()),
+        of_grants(grants().and_where(Expr::col(grant::Column::Client).in_subquery(disabled_clients)).take()),
+    ]
 }
 
 /// Marks the entries of these grants as ended, before their rows are removed. `grants` selects ids.

@@ -67,6 +67,8 @@ async fn canaries_appear_nowhere() {
     server.add_user("ada").await;
     server.add_client(ClientSpec::web("shop").with(|client| client.first_party = false)).await;
     server.add_client(ClientSpec::machine("batch")).await;
+    let opaque = Some(keyward_protocol::client_metadata::AccessTokenFormat::Opaque);
+    server.add_client(ClientSpec::web("refs").with(|client| client.access_token_format = opaque)).await;
     let mut canaries: Vec<(&str, String)> = vec![
         ("password", PASSWORD.into()),
         ("client secret", SECRET.into()),
@@ -127,6 +129,15 @@ async fn canaries_appear_nowhere() {
     answers.push(Answer::of(wrong.form(&[("grant_type", "refresh_token"), ("refresh_token", &second)])).await);
     let machine = server.token("batch", &[("grant_type", "client_credentials")]).await.json();
     canaries.push(("machine's token", text(&machine, "access_token")));
+    for _ in 0..2 {
+        let reference = text(&server.tokens("refs", "ada").await, "access_token");
+        answers.push(server.introspect("refs", &reference).await);
+        answers.push(server.userinfo(&reference).await);
+        answers.push(server.refresh("refs", &reference).await);
+        answers.push(server.revoke("refs", &reference).await);
+        canaries.push(("opaque token without its prefix", reference["kw_at_".len()..].to_owned()));
+        canaries.push(("opaque token", reference));
+    }
     let hint = text(&tokens, "id_token");
     let query = form_urlencoded::Serializer::new(String::new()).append_pair("id_token_hint", &hint).finish();
     answers.push(visitor.open(&format!("/end_session?{query}")).await);

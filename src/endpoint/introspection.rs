@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use keyward_entities::opaque_token;
@@ -97,7 +97,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
                     ErrorCode::InvalidRequest,
                     "There is no key of the algorithm that is registered as introspection_signed_response_alg.",
                 );
-                return Ok((StatusCode::NOT_ACCEPTABLE, json::error_body(&refusal)).into_response());
+                return Ok(json::refused(incoming, StatusCode::NOT_ACCEPTABLE, &refusal));
             }
         },
     };

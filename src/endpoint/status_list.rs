@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::{Path, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http::StatusCode;
 use http::header::{self, HeaderValue};
 use keyward_protocol::parameters::Parameters;
@@ -16,7 +16,7 @@ use super::jwks::cached;
 use crate::app::App;
 use crate::http::Incoming;
 use crate::http::accept::accepts;
-use crate::http::json::{self, Failure, error_body};
+use crate::http::json::{self, Failure};
 use crate::page::view::ErrorKind;
 use crate::status_list;
 
@@ -28,13 +28,13 @@ pub async fn handle(State(app): State<Arc<App>>, Path(name): Path<String>, incom
     // §8.1: the form is negotiated by Accept; there is one.
     if !accepts(&incoming.headers, MEDIA_TYPE) {
         let refusal = Refusal::new(ErrorCode::InvalidRequest, "The list is to be had as application/statuslist+jwt.");
-        return varied((StatusCode::NOT_ACCEPTABLE, error_body(&refusal)).into_response());
+        return varied(json::refused(&incoming, StatusCode::NOT_ACCEPTABLE, &refusal));
     }
     let query = incoming.uri.query().unwrap_or_default();
     if Parameters::parse(query).is_ok_and(|query| query.get("time").is_some()) {
         // §8.4: a server that doesn't keep the lists of the past says so.
         let refusal = Refusal::new(ErrorCode::InvalidRequest, "Lists of the past are not kept.");
-        return varied((StatusCode::NOT_IMPLEMENTED, error_body(&refusal)).into_response());
+        return varied(json::refused(&incoming, StatusCode::NOT_IMPLEMENTED, &refusal));
     }
     match status_list::signed(&app, &name).await {
         Ok(Some(list)) => varied(cached(&incoming.headers, list.token.clone(), &list.etag, MEDIA_TYPE, CACHE_CONTROL)),

@@ -52,17 +52,23 @@ pub fn ok(value: &impl Serialize) -> Result<Response, Failure> {
     Ok((json_headers(), Body::from(body)).into_response())
 }
 
+/// A refusal whose status HTTP gives rather than the error's code, such as 406 (RFC 9110 §15.5.7).
+pub fn refused(incoming: &Incoming, status: StatusCode, refusal: &Refusal) -> Response {
+    let mut response = (status, error_body(refusal)).into_response();
+    Refused::note(&mut response, Door::Document, refusal, incoming);
+    response
+}
+
 /// What an endpoint for programs answers.
 pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Response {
     let mut response = match outcome {
         Ok(response) => response,
         Err(Failure::Refused { refusal, challenge }) => {
             let status = StatusCode::from_u16(refusal.code.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let mut response = (status, error_body(&refusal)).into_response();
+            let mut response = refused(incoming, status, &refusal);
             if let Some(challenge) = challenge {
                 response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
             }
-            Refused::note(&mut response, Door::Document, &refusal, incoming);
             response
         }
         Err(Failure::Fault(fault)) => {

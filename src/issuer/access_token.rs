@@ -117,7 +117,7 @@ impl Plan {
             expires_at: ends_at.map_or(lives_until, |ends_at| ends_at.min(lives_until)),
             form: match (form, self.drawn.opaque, self.drawn.slot) {
                 (Form { format: AccessTokenFormat::Opaque, .. }, Some((_, token_hash)), _) => {
-                    PlannedForm::Opaque { token_hash }
+                    PlannedForm::Opaque { token_hash, client_id: self.client.client_id.clone() }
                 }
                 (Form { format: AccessTokenFormat::Jwt, status_list: true, .. }, _, Some(slot)) => {
                     PlannedForm::ListedJwt(slot)

@@ -185,9 +185,9 @@ pub async fn for_client(
         now: app.clock.now(),
     };
     let planned = plan.of_client(scope, &resources)?;
-    let access_token = match (planned.form, opaque) {
+    let access_token = match (&planned.form, opaque) {
         (PlannedForm::Opaque { .. }, Some(text)) => {
-            let owner = TokenOwner { client: client.id, client_id: client.client_id.clone(), grant: None };
+            let owner = TokenOwner { client: client.id, grant: None };
             app.store.remember_access_token(planned.clone(), owner).await?;
             text
         }

@@ -33,7 +33,7 @@ pub struct PlannedToken {
 }
 
 /// What the token is like, and what of it is remembered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedForm {
     /// A JWT; nothing.
     Jwt,
@@ -43,6 +43,8 @@ pub enum PlannedForm {
     Opaque {
         /// The keyed hash.
         token_hash: [u8; 32],
+        /// The identifier of its client.
+        client_id: String,
     },
 }
 
@@ -78,12 +80,10 @@ impl TokenPlanner {
 }
 
 /// Whose token it is.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct TokenOwner {
     /// The client.
     pub client: Uuid,
-    /// Its identifier.
-    pub client_id: String,
     /// The grant; none for a client's own token.
     pub grant: Option<Uuid>,
 }
@@ -139,7 +139,7 @@ impl Store {
 
 /// Writes what is remembered of a token; nothing for a plain JWT.
 pub(super) async fn remember(act: &mut Act<'_>, token: &PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
-    match (token.form, owner.grant) {
+    match (&token.form, owner.grant) {
         (PlannedForm::Jwt, _) => Ok(()),
         (PlannedForm::ListedJwt(slot), Some(grant_id)) => {
             let row = status_entry::Model {
@@ -151,12 +151,12 @@ pub(super) async fn remember(act: &mut Act<'_>, token: &PlannedToken, owner: Tok
             act.insert(row).await
         }
         (PlannedForm::ListedJwt(_), None) => Err(Fault::broken("a client's own token is in no status list")),
-        (PlannedForm::Opaque { token_hash }, grant_id) => {
+        (PlannedForm::Opaque { token_hash, client_id }, grant_id) => {
             let row = opaque_token::Model {
                 token_hash: token_hash.to_vec(),
                 jti: token.jti.clone(),
                 client: owner.client,
-                client_id: owner.client_id,
+                client_id: client_id.clone(),
                 grant_id,
                 scope: token.scope.to_string(),
                 audience: serde_json::to_string(&token.audience)?,

@@ -23,8 +23,6 @@ pub struct Redemption {
     pub code_hash: [u8; 32],
     /// The authenticated client.
     pub client: Uuid,
-    /// Its identifier.
-    pub client_id: String,
     /// `redirect_uri`.
     pub redirect_uri: Option<String>,
     /// `code_verifier`.
@@ -321,7 +319,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         return Err(Fault::broken("a code was spent although its row was locked"));
     }
     act.insert(live.grant.clone()).await?;
-    let token_owner = TokenOwner { client: code.client, client_id: redemption.client_id, grant: Some(code.grant_id) };
+    let token_owner = TokenOwner { client: code.client, grant: Some(code.grant_id) };
     access_token::remember(act, &access_token, token_owner).await?;
     if let Some(token) = redemption.refresh_token {
         act.insert(refresh_token::Model {

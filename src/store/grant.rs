@@ -27,8 +27,6 @@ pub struct Refresh {
     pub token_hash: [u8; 32],
     /// The authenticated client.
     pub client: Uuid,
-    /// Its identifier.
-    pub client_id: String,
     /// `scope`.
     pub scope: Option<ScopeSet>,
     /// `resource`.
@@ -424,7 +422,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     if used_session.is_some() {
         super::session::touch(act, live.grant.session_id, now).await?;
     }
-    let token_owner = TokenOwner { client, client_id: refresh.client_id, grant: Some(token.grant_id) };
+    let token_owner = TokenOwner { client, grant: Some(token.grant_id) };
     access_token::remember(act, &access_token, token_owner).await?;
     let live = Box::new(live);
     match next {

@@ -55,7 +55,6 @@ pub async fn redeem(
     let redemption = Redemption {
         code_hash: app.secrets.token_hash.hash(code.as_bytes()),
         client: client.id,
-        client_id: client.client_id.clone(),
         redirect_uri: parameters.get("redirect_uri").map(str::to_owned),
         verifier: parameters.get("code_verifier").map(str::to_owned),
         resources,

@@ -61,7 +61,6 @@ pub async fn refresh(
     let refresh = Refresh {
         token_hash: app.secrets.token_hash.hash(presented.as_bytes()),
         client: client.id,
-        client_id: client.client_id.clone(),
         scope,
         resources,
         planner,

@@ -42,8 +42,7 @@ fn ranges(headers: &HeaderMap) -> impl Iterator<Item = (String, bool)> + '_ {
             let mut parts = item.split(';').map(str::trim);
             let range = parts.next().filter(|range| !range.is_empty())?.to_ascii_lowercase();
             let weight = parts.find_map(|parameter| parameter.strip_prefix("q=").or(parameter.strip_prefix("Q=")));
-            let refused =
-                weight.is_some_and(|weight| weight.trim_end_matches('0').trim_end_matches('.') == "" || weight == "0");
+            let refused = weight.is_some_and(|weight| weight.bytes().all(|byte| matches!(byte, b'0' | b'.')));
             Some((range, !refused))
         })
 }

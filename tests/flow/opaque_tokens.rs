@@ -192,7 +192,7 @@ async fn a_database_holds_only_the_hash() {
     server.add_client(opaque(ClientSpec::web("refs"))).await;
     let token = server.tokens("refs", "ada").await["access_token"].as_str().unwrap().to_owned();
     server.introspect("refs", &token).await;
-    server.revoke("refs", &server.tokens("refs", "ada").await["access_token"].as_str().unwrap()).await;
+    server.revoke("refs", server.tokens("refs", "ada").await["access_token"].as_str().unwrap()).await;
     let secret = &token["kw_at_".len()..];
     for entry in std::fs::read_dir(server.database().folder()).unwrap() {
         let octets = std::fs::read(entry.unwrap().path()).unwrap();

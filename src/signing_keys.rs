@@ -7,6 +7,7 @@ use keyward_entities::signing_key;
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
 use keyward_protocol::Timestamp;
 use keyward_protocol::key_schedule::{self, KeyMove, KeyRefusal, KeyWaits, ScheduledKey};
+use keyward_protocol::status_list;
 use zeroize::Zeroizing;
 
 use crate::app::{App, PROPAGATION};
@@ -81,7 +82,7 @@ impl App {
     /// is remembered by the database.
     pub fn longest_token_life(&self) -> u64 {
         let tokens = &self.settings.tokens;
-        tokens.access_token_lifetime.max(tokens.id_token_lifetime).as_secs()
+        tokens.access_token_lifetime.max(tokens.id_token_lifetime).as_secs().max(status_list::LIFETIME)
     }
 
     /// Moves keys as the rule says, and makes the new ones that it asks for.

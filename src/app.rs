@@ -12,6 +12,7 @@ use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
 use keyward_protocol::access_token::may_be_client_id;
 use moka::sync::Cache;
 
+use crate::account::client_keys::PublishedKeys;
 use crate::account::password::PasswordPool;
 use crate::audit::{AuditEvent, AuditQueue};
 use crate::clock::Clock;
@@ -19,6 +20,7 @@ use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
 use crate::locale::Locales;
 use crate::metrics::Metrics;
+use crate::outbound::{Outbound, system_lookup};
 use crate::random::Random;
 use crate::secret::{self, Secrets};
 use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
@@ -69,6 +71,10 @@ pub struct App {
     verified: Cache<[u8; 32], AccessToken>,
     /// Hashes passwords.
     pub passwords: PasswordPool,
+    /// Requests that leave the server.
+    pub outbound: Arc<Outbound>,
+    /// The keys that clients publish.
+    pub published_keys: PublishedKeys,
     /// Takes events that have no transaction.
     audit: AuditQueue,
     /// What is counted.
@@ -143,6 +149,8 @@ impl App {
         let access_token_algorithm: Algorithm =
             settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
         let passwords = PasswordPool::start(&settings.passwords, random.bytes()?)?;
+        let outbound = Arc::new(Outbound::new(&settings.outbound, clock.clone(), system_lookup())?);
+        let published_keys = PublishedKeys::new(Arc::clone(&outbound), clock.clone());
         let audit = AuditQueue::start(Arc::clone(&store), clock.clone(), settings.audit.queue);
         let leeway = 0;
         let verifier = Verifier::new(settings.issuer()).any_audience().leeway(leeway);
@@ -159,6 +167,8 @@ impl App {
             clients: Cache::new(CACHED_CLIENTS),
             verified: Cache::new(CACHED_TOKENS),
             passwords,
+            outbound,
+            published_keys,
             audit,
             metrics: Metrics::new(),
             status_lists: StatusLists::default(),
@@ -269,6 +279,7 @@ impl App {
             .iter()
             .map(|&name| {
                 Ok(scope::Model {
+                    role_ids: "[]".to_owned(),
                     id: self.random.uuid_v7(now)?,
                     organization_id: DEFAULT_ORGANIZATION,
                     name: name.to_owned(),

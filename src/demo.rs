@@ -234,6 +234,7 @@ async fn provide_scopes(app: &App) -> Result<(), Fault> {
         ("notes.write", "Write notes for you", "Add notes to those that you keep in the demo API."),
     ] {
         scopes.push(scope::Model {
+            role_ids: "[]".to_owned(),
             id: app.random.uuid_v7(now)?,
             organization_id: DEFAULT_ORGANIZATION,
             name: name.into(),

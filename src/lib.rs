@@ -17,6 +17,7 @@ pub mod http;
 pub mod issuer;
 pub mod locale;
 pub mod metrics;
+pub mod outbound;
 pub mod page;
 pub mod random;
 pub mod router;

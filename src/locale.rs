@@ -312,7 +312,7 @@ mod tests {
         let missing: Vec<_> = used.difference(&known).collect();
         assert!(missing.is_empty(), "no text for {missing:?}");
         // These are asked for with ids that are put together, or by handlers.
-        let composed = ["error-", "scope-", "password", "username-"];
+        let composed = ["claim-", "error-", "scope-", "password", "username-"];
         let dead: Vec<_> =
             known.difference(&used).filter(|id| !composed.iter().any(|prefix| id.starts_with(prefix))).collect();
         assert!(dead.is_empty(), "nobody asks for {dead:?}");

@@ -109,16 +109,10 @@ pub async fn next_slot(app: &App) -> Result<Slot, Fault> {
 /// # Errors
 /// Where the database fails.
 pub async fn slot_of(app: &App, token: &AccessToken) -> Result<Option<Slot>, Fault> {
-    let Some(reference) = token.other.get("status").and_then(|status| status.get("status_list")) else {
-        return Ok(None);
-    };
-    let (Some(index), Some(uri)) =
-        (reference.get("idx").and_then(serde_json::Value::as_i64), reference.get("uri").and_then(|uri| uri.as_str()))
-    else {
-        return Err(Fault::broken("a token of our own has a damaged status claim"));
-    };
+    let Some(reference) = &token.status else { return Ok(None) };
+    let index = i64::try_from(reference.idx).map_err(Fault::broken)?;
     let lists = app.store.status_lists().await?;
-    Ok(lists.into_iter().find(|list| address(app, *list) == uri).map(|list| Slot::new(list, index)))
+    Ok(lists.into_iter().find(|list| address(app, *list) == reference.uri).map(|list| Slot::new(list, index)))
 }
 
 /// The signed list of this name, at most a second old.

@@ -261,6 +261,8 @@ entity! {
         /// The permissions that tokens of this scope may carry, a JSON list.
         permissions: String,
         created_at: i64,
+        /// The roles of which a person must have one to give this scope, a JSON list of ids; empty: anybody may.
+        role_ids: String,
     }
 }
 
@@ -296,6 +298,8 @@ entity! {
         scope: String,
         created_at: i64,
         updated_at: i64,
+        /// Single claims beside those of the scope, a JSON list of names.
+        claims: String,
     }
 }
 
@@ -326,6 +330,8 @@ entity! {
         /// Once it is spent, the end of the grant: as long is it kept.
         expires_at: i64,
         spent_at: Option<i64>,
+        /// What the `claims` parameter asked for and may be released, JSON.
+        requested_claims: Option<String>,
     }
 }
 
@@ -350,6 +356,8 @@ entity! {
         expires_at: i64,
         ended_at: Option<i64>,
         end_reason: Option<String>,
+        /// What the `claims` parameter asked for and may be released, JSON.
+        requested_claims: Option<String>,
     }
 }
 

@@ -64,6 +64,28 @@ scope-groups-detail = Zu welchen Teams Sie hier gehören.
 scope-permissions-title = Ihre Rechte sehen
 scope-permissions-detail = Was Sie hier tun dürfen.
 scope-other-detail = Eine Berechtigung, die der Hersteller der App festgelegt hat.
+claim-name = Ihren Namen sehen
+claim-given_name = Ihren Vornamen sehen
+claim-family_name = Ihren Nachnamen sehen
+claim-middle_name = Ihren zweiten Vornamen sehen
+claim-nickname = Ihren Spitznamen sehen
+claim-preferred_username = Ihren Benutzernamen sehen
+claim-profile = Die Adresse Ihrer Profilseite sehen
+claim-picture = Ihr Bild sehen
+claim-website = Ihre Website sehen
+claim-gender = Ihr Geschlecht sehen
+claim-birthdate = Ihr Geburtsdatum sehen
+claim-zoneinfo = Ihre Zeitzone sehen
+claim-locale = Ihre Sprache und Region sehen
+claim-updated_at = Sehen, wann sich Ihre Angaben zuletzt geändert haben
+claim-email = Ihre E-Mail-Adresse sehen
+claim-email_verified = Sehen, ob Ihre E-Mail-Adresse bestätigt ist
+claim-phone_number = Ihre Telefonnummer sehen
+claim-phone_number_verified = Sehen, ob Ihre Telefonnummer bestätigt ist
+claim-address = Ihre Postanschrift sehen
+claim-roles = Ihre Rollen sehen
+claim-groups = Ihre Gruppen sehen
+claim-permissions = Ihre Rechte sehen
 
 ## Wahl des Kontos
 

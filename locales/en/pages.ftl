@@ -64,6 +64,28 @@ scope-groups-detail = The teams that you belong to here.
 scope-permissions-title = See your permissions
 scope-permissions-detail = What you are allowed to do here.
 scope-other-detail = A permission that the app’s makers have defined.
+claim-name = See your name
+claim-given_name = See your first name
+claim-family_name = See your last name
+claim-middle_name = See your middle name
+claim-nickname = See your nickname
+claim-preferred_username = See your user name
+claim-profile = See the address of your profile page
+claim-picture = See your picture
+claim-website = See your website
+claim-gender = See your gender
+claim-birthdate = See your date of birth
+claim-zoneinfo = See your time zone
+claim-locale = See your language and region
+claim-updated_at = See when your details last changed
+claim-email = See your e-mail address
+claim-email_verified = See whether your e-mail address has been verified
+claim-phone_number = See your phone number
+claim-phone_number_verified = See whether your phone number has been verified
+claim-address = See your postal address
+claim-roles = See your roles
+claim-groups = See your groups
+claim-permissions = See your permissions
 
 ## Choice of account
 

@@ -5,6 +5,7 @@ use sea_orm_migration::prelude::*;
 mod m0001_initial;
 mod m0002_key_life;
 mod m0003_remembered_tokens;
+mod m0005_claims_and_scope_roles;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -19,6 +20,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0001_initial::Migration),
             Box::new(m0002_key_life::Migration),
             Box::new(m0003_remembered_tokens::Migration),
+            Box::new(m0005_claims_and_scope_roles::Migration),
         ]
     }
 }

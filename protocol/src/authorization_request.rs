@@ -1,9 +1,12 @@
-//! The authorization request (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2): reading it, and deciding what comes next.
+//! The authorization request (RFC 6749 §4.1.1, OpenID Connect Core §3.1.2): reading it, and whether it is right. What
+//! comes next is `authorization_step`'s to decide.
 //!
-//! Left out: request objects and `request_uri` (refused by name), the `claims` parameter, `acr_values` and `display`
-//! (best effort, and so ignored).
+//! Left out: request objects and `request_uri` (refused by name).
 
+use crate::acr::AcrNeed;
+use crate::claims_request::ClaimsRequest;
 use crate::client_metadata::{ClientMetadata, GrantType};
+use crate::display::Display;
 use crate::parameters::Parameters;
 use crate::pkce::CodeChallenge;
 use crate::prompt::Prompt;
@@ -11,15 +14,14 @@ use crate::redirect_uri::ProvenRedirect;
 use crate::refusal::{ErrorCode, Refusal};
 use crate::response_mode::ResponseMode;
 use crate::scope::{self, ScopeSet};
-use crate::timestamp::Timestamp;
 
 /// The one scope that makes a request an OpenID Connect one (Core §3.1.2.1).
 pub const OPENID: &str = "openid";
 /// OpenID Connect Core §11.
 pub const OFFLINE_ACCESS: &str = "offline_access";
 
-/// Seconds for which a login made for a request satisfies its `prompt=login` and `max_age`, at the least.
-const LOGIN_COUNTS_FOR: u64 = 300;
+/// Longest `acr_values`, in bytes.
+const MOST_ACR_BYTES: usize = 1024;
 
 /// What an answer to the client needs, known before the rest of the request is judged.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +85,26 @@ pub struct AuthorizationRequest {
     pub id_token_hint: Option<String>,
     /// The granted resources (RFC 8707); empty: the client's default.
     pub resources: Vec<String>,
+    /// The single claims that may be released (Core §5.5), each of a scope that the client may have.
+    pub claims: ClaimsRequest,
+    /// Core §3.1.2.2: the only subjects for whom it may be answered; `None` where any will do.
+    pub subjects: Option<Vec<String>>,
+    /// How strongly the person must have authenticated.
+    pub acr: AcrNeed,
+    /// In what kind of window the pages are shown.
+    pub display: Display,
+}
+
+impl AuthorizationRequest {
+    /// The same with those scopes, and the claims of those scopes, that this person may give; and the scopes that fell
+    /// away (requirement RB-2).
+    #[must_use]
+    pub fn narrowed(mut self, may_give: impl Fn(&str) -> bool) -> (Self, ScopeSet) {
+        let withheld = self.scope.filter(|scope| !may_give(scope));
+        self.scope = self.scope.filter(&may_give);
+        self.claims = self.claims.releasable(may_give);
+        (self, withheld)
+    }
 }
 
 /// Judges the request of a client whose redirect is proven.
@@ -138,7 +160,16 @@ pub fn validate(
         Some(value) if value.len() > most => Err(Refusal::new(ErrorCode::InvalidRequest, refusal)),
         value => Ok(value.map(ToOwned::to_owned)),
     };
+    // Core §5.5: a part of OpenID Connect, and so of no meaning without it.
+    let claims = match parameters.get("claims") {
+        Some(text) if scope.contains(OPENID) => ClaimsRequest::parse(text)?,
+        _ => ClaimsRequest::default(),
+    };
     Ok(AuthorizationRequest {
+        acr: acr_need(parameters, client, &claims)?,
+        subjects: claims.subjects()?,
+        claims: claims.releasable(|scope| allowed.contains(scope)),
+        display: Display::parse(parameters.get("display")),
         redirect_uri_named: parameters.get("redirect_uri").is_some(),
         scope,
         nonce: bounded("nonce", 1024, "The nonce is longer than 1024 bytes.")?,
@@ -148,6 +179,20 @@ pub fn validate(
         login_hint: bounded("login_hint", 320, "The login_hint is longer than 320 bytes.")?,
         id_token_hint: bounded("id_token_hint", 16_384, "The id_token_hint is longer than 16384 bytes.")?,
         resources: resources(parameters, client, known_resource)?,
+    })
+}
+
+/// How strongly the person must have authenticated: what the `claims` parameter says of `acr`, else `acr_values` (Core
+/// §3.1.2.1), else the client's default, which either of them overrides (Registration §2).
+fn acr_need(parameters: &Parameters, client: &ClientMetadata, claims: &ClaimsRequest) -> Result<AcrNeed, Refusal> {
+    let named = parameters.get("acr_values");
+    if named.is_some_and(|text| text.len() > MOST_ACR_BYTES) {
+        return Err(Refusal::new(ErrorCode::InvalidRequest, "The acr_values are longer than 1024 bytes."));
+    }
+    Ok(match (claims.acr(), named) {
+        (Some(need), _) => need,
+        (None, Some(text)) => AcrNeed::voluntary(text.split(' ')),
+        (None, None) => AcrNeed::voluntary(client.default_acr_values.iter().map(String::as_str)),
     })
 }
 
@@ -184,123 +229,10 @@ pub fn narrow_resources(granted: &[String], asked: &[String]) -> Result<(), Refu
     }
 }
 
-/// What is known of the person at the browser.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SignedIn {
-    /// When the person last authenticated.
-    pub auth_time: Timestamp,
-    /// Whether the session's person is the one that `id_token_hint` names; `None` without a hint.
-    pub is_hinted: Option<bool>,
-}
-
-/// What the person already did for this very request, from the sealed state that travels with it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Progress {
-    /// When the login page was first shown for this request: an authentication after this satisfies `prompt=login`.
-    pub login_shown_at: Option<Timestamp>,
-    /// The person confirmed the account.
-    pub account_chosen: bool,
-}
-
-/// What comes next.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    /// The login page.
-    Login,
-    /// The page that shows which account is signed in.
-    SelectAccount,
-    /// The consent page.
-    Consent,
-    /// A code, for this scope.
-    Issue(ScopeSet),
-    /// An error to the client.
-    Refuse(Refusal),
-}
-
-/// Decides what a right request needs (OpenID Connect Core §3.1.2.3, §3.1.2.4).
-///
-/// `consented` is the scope on record that this person gave this client.
-pub fn next_step(
-    request: &AuthorizationRequest,
-    client: &ClientMetadata,
-    redirect: &ProvenRedirect,
-    signed_in: Option<SignedIn>,
-    consented: Option<&ScopeSet>,
-    progress: Progress,
-    now: Timestamp,
-) -> Step {
-    let silent = request.prompt.none;
-    let interact = |code, description, step| {
-        if silent { Step::Refuse(Refusal::new(code, description)) } else { step }
-    };
-    let Some(signed_in) = signed_in else {
-        return interact(ErrorCode::LoginRequired, "The person is not signed in.", Step::Login);
-    };
-    // The login that was made for this very request satisfies it while the person goes on, and not for ever: whoever
-    // finds the page open later authenticates anew.
-    let window = request.max_age.unwrap_or_default().max(LOGIN_COUNTS_FOR);
-    let authenticated_for_this = progress.login_shown_at.is_some_and(|shown| signed_in.auth_time >= shown)
-        && now < signed_in.auth_time.plus_seconds(window);
-    // Core §3.1.2.1: prompt=login asks for a new authentication, whatever session there is.
-    if request.prompt.login && !authenticated_for_this {
-        return Step::Login;
-    }
-    // Core §3.1.2.1: max_age. An age of zero is prompt=login by another name; a login just made for this counts.
-    if let Some(max_age) = request.max_age
-        && now >= signed_in.auth_time.plus_seconds(max_age)
-        && !authenticated_for_this
-    {
-        return interact(ErrorCode::LoginRequired, "The authentication is older than max_age.", Step::Login);
-    }
-    // Core §3.1.2.1: id_token_hint names another person than the one who is signed in.
-    if signed_in.is_hinted == Some(false) {
-        if authenticated_for_this {
-            return Step::Refuse(Refusal::new(ErrorCode::LoginRequired, "Another person signed in than was expected."));
-        }
-        return interact(ErrorCode::LoginRequired, "Another person is signed in.", Step::Login);
-    }
-    if request.prompt.select_account && !progress.account_chosen && !authenticated_for_this {
-        return Step::SelectAccount;
-    }
-    // RFC 8252 §8.6, protocol decision 8: what is remembered doesn't speak for a client that anybody could be.
-    let unproven = redirect.is_unproven_native()
-        && client.client_type == crate::client_metadata::ClientType::Public
-        && !client.trusted_native;
-    // Requirement AZ-8: the operator's own clients ask nothing, but for offline_access (Core §11, protocol decision 12).
-    let asks_nothing = client.first_party && !request.prompt.consent;
-    if asks_nothing && !request.scope.contains(OFFLINE_ACCESS) {
-        return Step::Issue(request.scope.clone());
-    }
-    let remembered = !unproven && !request.prompt.consent;
-    let nothing = ScopeSet::default();
-    let consented = if remembered { consented.unwrap_or(&nothing) } else { &nothing };
-    let covered = match asks_nothing {
-        true => consented.contains(OFFLINE_ACCESS),
-        false => consented_for(&request.scope, consented),
-    };
-    if remembered && covered {
-        return Step::Issue(request.scope.clone());
-    }
-    if silent {
-        // Protocol decision 12: only prompt=none loses the scope; everything else still needs consent.
-        let without = request.scope.filter(|token| token != OFFLINE_ACCESS);
-        if !without.is_empty() && (asks_nothing || (remembered && consented_for(&without, consented))) {
-            return Step::Issue(without);
-        }
-        return Step::Refuse(Refusal::new(ErrorCode::ConsentRequired, "The person has not consented."));
-    }
-    Step::Consent
-}
-
-/// Whether consent on record covers what is asked; an empty record covers nothing.
-fn consented_for(asked: &ScopeSet, consented: &ScopeSet) -> bool {
-    !consented.is_empty() && asked.is_subset_of(consented)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client_metadata::ClientType;
+    use crate::acr::Acr;
 
     const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
@@ -323,18 +255,6 @@ mod tests {
         let parameters = Parameters::parse(&text)?;
         answer_channel(&parameters, &client())?;
         validate(&parameters, &client(), |_| true, |resource| resource == "https://api.example")
-    }
-
-    fn step(extra: &str, signed_in: Option<SignedIn>, consented: Option<&str>, progress: Progress) -> Step {
-        let client = client();
-        let redirect = ProvenRedirect::prove(&client, Some("https://shop.example/cb"), true).unwrap();
-        let consented = consented.map(|scope| ScopeSet::parse(scope).unwrap());
-        let now = Timestamp::from_seconds(1000);
-        next_step(&read(extra).unwrap(), &client, &redirect, signed_in, consented.as_ref(), progress, now)
-    }
-
-    fn person(auth_time: i64) -> Option<SignedIn> {
-        Some(SignedIn { auth_time: Timestamp::from_seconds(auth_time), is_hinted: None })
     }
 
     #[test]
@@ -376,115 +296,53 @@ mod tests {
     }
 
     #[test]
-    fn nobody_signed_in() {
-        assert_eq!(step("", None, None, Progress::default()), Step::Login);
-        let Step::Refuse(refusal) = step("&prompt=none", None, None, Progress::default()) else { panic!() };
-        assert_eq!(refusal.code, ErrorCode::LoginRequired);
-    }
-
-    #[test]
-    fn prompt_login_and_max_age_want_a_new_authentication() {
-        let all = Some("openid profile");
-        let shown = Progress { login_shown_at: Some(Timestamp::from_seconds(990)), account_chosen: false };
-        for extra in ["&prompt=login", "&max_age=5", "&max_age=0"] {
-            assert_eq!(step(extra, person(900), all, Progress::default()), Step::Login, "{extra}");
-            assert_eq!(step(extra, person(900), all, shown), Step::Login, "{extra}: an older login is not it");
-            assert!(matches!(step(extra, person(990), all, shown), Step::Issue(_)), "{extra}");
+    fn claims_acr_values_and_display_are_read() {
+        let claims = |text: &str| {
+            let encoded = url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+            read(&format!("&acr_values=phr&claims={encoded}"))
+        };
+        let request = claims(r#"{"userinfo":{"email":null,"name":null},"id_token":{"sub":{"value":"s"}}}"#).unwrap();
+        let names: Vec<&str> = request.claims.userinfo.iter().map(|claim| claim.name.as_str()).collect();
+        assert_eq!(names, ["name"], "the client may not have the scope email, and so not its claims");
+        assert_eq!(request.subjects.as_deref(), Some(&["s".to_owned()][..]));
+        assert_eq!(request.acr, AcrNeed::Voluntary(vec![Acr::PhishingResistant]));
+        let essential = claims(r#"{"id_token":{"acr":{"essential":true,"value":"urn:keyward:acr:1"}}}"#).unwrap();
+        assert_eq!(essential.acr, AcrNeed::Essential(vec![Acr::OneFactor]), "it goes before acr_values");
+        for bad in ["x", r#"{"id_token":{"sub":{"value":7}}}"#, r#"{"userinfo":{"email":1}}"#] {
+            assert_eq!(claims(bad).unwrap_err().code, ErrorCode::InvalidRequest, "{bad}");
         }
-        assert!(matches!(step("&max_age=200", person(900), all, Progress::default()), Step::Issue(_)));
-        let Step::Refuse(refusal) = step("&max_age=5&prompt=none", person(900), all, Progress::default()) else {
-            panic!()
-        };
-        assert_eq!(refusal.code, ErrorCode::LoginRequired);
+        assert!(read(&format!("&acr_values={}", "x".repeat(1025))).is_err());
+        assert_eq!(read("&display=popup").unwrap().display, Display::Popup);
+        assert_eq!(read("&display=hologram").unwrap().display, Display::Page);
     }
 
     #[test]
-    fn consent_is_remembered_by_scope() {
-        assert_eq!(step("", person(900), None, Progress::default()), Step::Consent);
-        assert_eq!(step("", person(900), Some("openid"), Progress::default()), Step::Consent);
-        assert!(matches!(step("", person(900), Some("openid profile"), Progress::default()), Step::Issue(_)));
-        assert_eq!(step("&prompt=consent", person(900), Some("openid profile"), Progress::default()), Step::Consent);
-        let Step::Refuse(refusal) = step("&prompt=none", person(900), None, Progress::default()) else { panic!() };
-        assert_eq!(refusal.code, ErrorCode::ConsentRequired);
-    }
-
-    #[test]
-    fn only_a_silent_request_loses_offline_access() {
+    fn without_openid_the_claims_parameter_means_nothing() {
         let client = client();
-        let redirect = ProvenRedirect::prove(&client, Some("https://shop.example/cb"), true).unwrap();
-        let consented = ScopeSet::parse("openid").unwrap();
-        let ask = |extra: &str| {
-            let text = format!(
-                "response_type=code&scope=openid+offline_access&code_challenge={CHALLENGE}\
-                 &code_challenge_method=S256{extra}"
-            );
-            let request = validate(&Parameters::parse(&text).unwrap(), &client, |_| true, |_| true).unwrap();
-            let now = Timestamp::from_seconds(1000);
-            next_step(&request, &client, &redirect, person(900), Some(&consented), Progress::default(), now)
-        };
-        assert_eq!(ask(""), Step::Consent);
-        assert_eq!(ask("&prompt=none"), Step::Issue(ScopeSet::parse("openid").unwrap()));
+        let text =
+            format!("response_type=code&scope=profile&code_challenge={CHALLENGE}&code_challenge_method=S256&claims=x");
+        let request = validate(&Parameters::parse(&text).unwrap(), &client, |_| true, |_| true).unwrap();
+        assert!(request.claims.is_empty());
     }
 
     #[test]
-    fn first_party_clients_ask_for_offline_access_alone() {
-        let client = ClientMetadata { first_party: true, ..client() };
-        let redirect = ProvenRedirect::prove(&client, Some("https://shop.example/cb"), true).unwrap();
-        let ask = |scope: &str, extra: &str, consented: Option<&str>| {
-            let text = format!(
-                "response_type=code&scope={scope}&code_challenge={CHALLENGE}&code_challenge_method=S256{extra}"
-            );
-            let request = validate(&Parameters::parse(&text).unwrap(), &client, |_| true, |_| true).unwrap();
-            let consented = consented.map(|scope| ScopeSet::parse(scope).unwrap());
-            let now = Timestamp::from_seconds(1000);
-            next_step(&request, &client, &redirect, person(900), consented.as_ref(), Progress::default(), now)
+    fn the_clients_default_classes_are_a_wish() {
+        let client = ClientMetadata { default_acr_values: vec!["phr".into()], ..client() };
+        let need = |extra: &str| {
+            let text =
+                format!("response_type=code&scope=openid&code_challenge={CHALLENGE}&code_challenge_method=S256{extra}");
+            validate(&Parameters::parse(&text).unwrap(), &client, |_| true, |_| true).unwrap().acr
         };
-        assert!(matches!(ask("openid+profile", "", None), Step::Issue(_)));
-        assert_eq!(ask("openid+profile", "&prompt=consent", None), Step::Consent);
-        assert_eq!(ask("openid+offline_access", "", None), Step::Consent);
-        assert!(matches!(ask("openid+offline_access", "", Some("offline_access")), Step::Issue(_)));
-        let silent = ask("openid+offline_access", "&prompt=none", None);
-        assert_eq!(silent, Step::Issue(ScopeSet::parse("openid").unwrap()));
+        assert_eq!(need(""), AcrNeed::Voluntary(vec![Acr::PhishingResistant]));
+        assert_eq!(need("&acr_values=urn:keyward:acr:1"), AcrNeed::Voluntary(vec![Acr::OneFactor]));
     }
 
     #[test]
-    fn a_login_made_for_the_request_counts_for_minutes_and_not_for_ever() {
-        let all = Some("openid profile");
-        let shown = Progress { login_shown_at: Some(Timestamp::from_seconds(600)), account_chosen: false };
-        assert!(matches!(step("&prompt=login", person(701), all, shown), Step::Issue(_)));
-        assert_eq!(step("&prompt=login", person(700), all, shown), Step::Login);
-        assert_eq!(step("&max_age=60", person(700), all, shown), Step::Login);
-    }
-
-    #[test]
-    fn select_account_and_hint() {
-        let all = Some("openid profile");
-        assert_eq!(step("&prompt=select_account", person(900), all, Progress::default()), Step::SelectAccount);
-        let chosen = Progress { account_chosen: true, ..Progress::default() };
-        assert!(matches!(step("&prompt=select_account", person(900), all, chosen), Step::Issue(_)));
-        let other = Some(SignedIn { auth_time: Timestamp::from_seconds(900), is_hinted: Some(false) });
-        assert_eq!(step("", other, all, Progress::default()), Step::Login);
-        assert!(matches!(step("&prompt=none", other, all, Progress::default()), Step::Refuse(_)));
-    }
-
-    #[test]
-    fn a_loopback_client_is_asked_each_time() {
-        let mut client = ClientMetadata {
-            client_type: ClientType::Public,
-            redirect_uris: vec!["http://127.0.0.1/cb".into()],
-            ..client()
-        };
-        let redirect = ProvenRedirect::prove(&client, Some("http://127.0.0.1:9/cb"), true).unwrap();
-        let all = ScopeSet::parse("openid profile").unwrap();
-        let now = Timestamp::from_seconds(1000);
-        let decide = |client: &ClientMetadata, extra: &str| {
-            let request = read(extra).unwrap();
-            next_step(&request, client, &redirect, person(900), Some(&all), Progress::default(), now)
-        };
-        assert_eq!(decide(&client, ""), Step::Consent);
-        let Step::Refuse(refusal) = decide(&client, "&prompt=none") else { panic!() };
-        assert_eq!(refusal.code, ErrorCode::ConsentRequired);
-        client.trusted_native = true;
-        assert!(matches!(decide(&client, ""), Step::Issue(_)));
+    fn a_scope_that_the_person_may_not_give_takes_its_claims_along() {
+        let request = read("&claims=%7B%22id_token%22%3A%7B%22name%22%3Anull%7D%7D").unwrap();
+        assert_eq!(request.claims.id_token.len(), 1);
+        let (narrowed, withheld) = request.narrowed(|scope| scope != "profile");
+        assert_eq!((narrowed.scope.to_string(), withheld.to_string()), ("openid".into(), "profile".into()));
+        assert!(narrowed.claims.is_empty());
     }
 }

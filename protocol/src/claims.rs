@@ -106,59 +106,85 @@ pub const SUPPORTED: [&str; 31] = [
     "address",
 ];
 
+/// OpenID Connect Core §5.4: which scope asks for which claims. Roles, groups and permissions are scopes of their own
+/// (requirement RB-2).
+const BY_SCOPE: [(&str, &[&str]); 7] = [
+    (
+        "profile",
+        &[
+            "name",
+            "given_name",
+            "family_name",
+            "middle_name",
+            "nickname",
+            "preferred_username",
+            "profile",
+            "picture",
+            "website",
+            "gender",
+            "birthdate",
+            "zoneinfo",
+            "locale",
+            "updated_at",
+        ],
+    ),
+    ("email", &["email", "email_verified"]),
+    ("phone", &["phone_number", "phone_number_verified"]),
+    ("address", &["address"]),
+    ("roles", &["roles"]),
+    ("groups", &["groups"]),
+    ("permissions", &["permissions"]),
+];
+
+/// The scope that gives this claim; none for those that no scope gives.
+pub fn scope_of(claim: &str) -> Option<&'static str> {
+    BY_SCOPE.into_iter().find(|(_, claims)| claims.contains(&claim)).map(|(scope, _)| scope)
+}
+
 impl StandardClaims {
     /// OpenID Connect Core §5.4: the claims that these scopes ask for. Claims without a value are left out (§5.3.2).
     pub fn released(&self, scopes: &ScopeSet, updated_at: Timestamp) -> Map<String, Value> {
-        let mut claims = Map::new();
-        let mut put = |name: &str, value: &Option<String>| {
-            if let Some(value) = value {
-                claims.insert(name.to_owned(), Value::String(value.clone()));
-            }
+        BY_SCOPE
+            .into_iter()
+            .filter(|(scope, _)| scopes.contains(scope))
+            .flat_map(|(_, claims)| claims)
+            .filter_map(|name| Some(((*name).to_owned(), self.value(name, updated_at)?)))
+            .collect()
+    }
+
+    /// The value of the claim of this name, where there is one.
+    pub fn value(&self, name: &str, updated_at: Timestamp) -> Option<Value> {
+        let text = match name {
+            "name" => &self.name,
+            "given_name" => &self.given_name,
+            "family_name" => &self.family_name,
+            "middle_name" => &self.middle_name,
+            "nickname" => &self.nickname,
+            "preferred_username" => &self.preferred_username,
+            "profile" => &self.profile,
+            "picture" => &self.picture,
+            "website" => &self.website,
+            "gender" => &self.gender,
+            "birthdate" => &self.birthdate,
+            "zoneinfo" => &self.zoneinfo,
+            "locale" => &self.locale,
+            "email" => &self.email,
+            "phone_number" => &self.phone_number,
+            "updated_at" => return Some(updated_at.seconds().into()),
+            // Whether something was verified says nothing where there is nothing.
+            "email_verified" => return self.email.is_some().then(|| self.email_verified.into()),
+            "phone_number_verified" => return self.phone_number.is_some().then(|| self.phone_number_verified.into()),
+            "address" => return self.address.as_ref().and_then(|address| serde_json::to_value(address).ok()),
+            _ => return None,
         };
-        if scopes.contains("profile") {
-            for (name, value) in [
-                ("name", &self.name),
-                ("given_name", &self.given_name),
-                ("family_name", &self.family_name),
-                ("middle_name", &self.middle_name),
-                ("nickname", &self.nickname),
-                ("preferred_username", &self.preferred_username),
-                ("profile", &self.profile),
-                ("picture", &self.picture),
-                ("website", &self.website),
-                ("gender", &self.gender),
-                ("birthdate", &self.birthdate),
-                ("zoneinfo", &self.zoneinfo),
-                ("locale", &self.locale),
-            ] {
-                put(name, value);
-            }
-            claims.insert("updated_at".into(), updated_at.seconds().into());
-        }
-        if scopes.contains("email")
-            && let Some(email) = &self.email
-        {
-            claims.insert("email".into(), Value::String(email.clone()));
-            claims.insert("email_verified".into(), Value::Bool(self.email_verified));
-        }
-        if scopes.contains("phone")
-            && let Some(number) = &self.phone_number
-        {
-            claims.insert("phone_number".into(), Value::String(number.clone()));
-            claims.insert("phone_number_verified".into(), Value::Bool(self.phone_number_verified));
-        }
-        if scopes.contains("address")
-            && let Some(address) = &self.address
-            && let Ok(value) = serde_json::to_value(address)
-        {
-            claims.insert("address".into(), value);
-        }
-        claims
+        text.clone().map(Value::String)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -178,5 +204,28 @@ mod tests {
         assert_eq!(released("email"), "email email_verified");
         assert_eq!(released("profile"), "name updated_at");
         assert_eq!(released("address phone"), "address");
+    }
+
+    #[test]
+    fn every_claim_of_a_scope_is_listed_as_supported_and_has_a_value() {
+        let full = serde_json::to_value(StandardClaims::default()).unwrap();
+        assert!(full.get("email_verified").is_some());
+        for (_, names) in BY_SCOPE.into_iter().filter(|(scope, _)| !["roles", "groups", "permissions"].contains(scope))
+        {
+            for name in names {
+                assert!(SUPPORTED.contains(name), "{name}");
+                let mut claims = json!({"email": "a@example.org", "phone_number": "1", "address": {}});
+                if claims.get(name).is_none() && !name.ends_with("_verified") && *name != "updated_at" {
+                    claims[*name] = "x".into();
+                }
+                let claims: StandardClaims = serde_json::from_value(claims).unwrap();
+                assert!(claims.value(name, Timestamp::from_seconds(7)).is_some(), "{name}");
+                assert_eq!(
+                    StandardClaims::default().value(name, Timestamp::from_seconds(7)).is_some(),
+                    *name == "updated_at"
+                );
+            }
+        }
+        assert_eq!(scope_of("auth_time"), None);
     }
 }

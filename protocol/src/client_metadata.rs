@@ -148,6 +148,8 @@ pub struct ClientMetadata {
     pub default_scope: ScopeSet,
     /// Its public keys, a JWK Set.
     pub jwks: Option<serde_json::Value>,
+    /// Where its public keys are, a JWK Set too; never beside `jwks` (RFC 7591 §2).
+    pub jwks_uri: Option<String>,
     /// The algorithm of its ID tokens (OpenID Connect Registration §2: RS256 unless it registered another).
     pub id_token_signed_response_alg: Algorithm,
     /// The algorithm of its access tokens; none: the server's setting.
@@ -175,6 +177,10 @@ pub struct ClientMetadata {
     pub resources: Vec<String>,
     /// OpenID Connect Registration §2, seconds.
     pub default_max_age: Option<u64>,
+    /// OpenID Connect Registration §2. Every ID token of this server has `auth_time`, so there is nothing to do for it.
+    pub require_auth_time: bool,
+    /// OpenID Connect Registration §2: the classes of authentication that it wishes for, the more wanted first.
+    pub default_acr_values: Vec<String>,
     /// Claims that scopes name are in the ID token too.
     pub id_token_scope_claims: bool,
     /// Seconds; none: the server's setting.
@@ -204,6 +210,7 @@ impl Default for ClientMetadata {
             scope: ScopeSet::default(),
             default_scope: ScopeSet::default(),
             jwks: None,
+            jwks_uri: None,
             id_token_signed_response_alg: Algorithm::Rs256,
             access_token_signed_response_alg: None,
             access_token_format: None,
@@ -217,6 +224,8 @@ impl Default for ClientMetadata {
             audiences: Vec::new(),
             resources: Vec::new(),
             default_max_age: None,
+            require_auth_time: false,
+            default_acr_values: Vec::new(),
             id_token_scope_claims: false,
             access_token_lifetime: None,
             refresh_token_idle_lifetime: None,
@@ -295,8 +304,15 @@ impl ClientMetadata {
             }
         }
         let signs = self.token_endpoint_auth_method == Some(AuthMethod::PrivateKeyJwt);
+        // RFC 7591 §2: one or the other.
+        if self.jwks.is_some() && self.jwks_uri.is_some() {
+            return refuse("A client has jwks or a jwks_uri, not both.");
+        }
+        if self.jwks_uri.as_deref().is_some_and(|uri| !is_fetchable(uri)) {
+            return refuse("The jwks_uri must be an https address without a user name or a fragment.");
+        }
         match self.jwks.as_ref().map(keyward_keys::ClientKeys::parse) {
-            None if signs => return refuse("private_key_jwt needs jwks."),
+            None if signs && self.jwks_uri.is_none() => return refuse("private_key_jwt needs jwks or a jwks_uri."),
             Some(Err(_)) => return refuse("The jwks are not a set of usable public keys."),
             Some(Ok(keys)) if signs && keys.is_empty() => {
                 return refuse("The jwks have no key that verifies a signature.");
@@ -324,6 +340,13 @@ impl ClientMetadata {
                 return refuse("A link of the client must be an http or https address.");
             }
         }
+        // OpenID Connect Registration §2.
+        if self.default_max_age.is_some_and(|age| age > 10 * 365 * 86_400) {
+            return refuse("The default_max_age must not be longer than ten years.");
+        }
+        if self.default_acr_values.len() > 20 || self.default_acr_values.iter().any(|class| !is_acr_value(class)) {
+            return refuse("The default_acr_values must be at most 20 values without blanks.");
+        }
         if self.resource_tokens != ResourceTokens::default() && self.audiences.is_empty() {
             return refuse("Only a client that stands for an audience can say what tokens for it are like.");
         }
@@ -340,6 +363,23 @@ impl ClientMetadata {
         }
         Ok(())
     }
+}
+
+/// An address that this server may be told to fetch. Whether it does is for the outbound client to judge, at each fetch;
+/// `http` is only for hosts that the operator names there.
+fn is_fetchable(uri: &str) -> bool {
+    uri.len() <= 2000
+        && !uri.contains('#')
+        && url::Url::parse(uri).is_ok_and(|url| {
+            matches!(url.scheme(), "https" | "http")
+                && url.has_host()
+                && url.username().is_empty()
+                && url.password().is_none()
+        })
+}
+
+fn is_acr_value(text: &str) -> bool {
+    (1..=255).contains(&text.len()) && !text.chars().any(|c| c.is_whitespace() || c.is_control())
 }
 
 #[cfg(test)]
@@ -383,6 +423,25 @@ mod tests {
             }
             assert!(client.check().is_err(), "case {index}");
         }
+    }
+
+    #[test]
+    fn keys_are_given_or_pointed_to() {
+        let keyed = |change: fn(&mut ClientMetadata)| {
+            let mut client = web();
+            client.token_endpoint_auth_method = Some(AuthMethod::PrivateKeyJwt);
+            client.jwks_uri = Some("https://shop.example/jwks".into());
+            change(&mut client);
+            client.check()
+        };
+        keyed(|_| {}).unwrap();
+        assert!(keyed(|client| client.jwks = Some(serde_json::json!({"keys": []}))).is_err(), "RFC 7591: not both");
+        for bad in
+            ["", "shop.example/jwks", "ftp://shop.example/jwks", "https://u@shop.example/", "https://a.example/#k"]
+        {
+            assert!(ClientMetadata { jwks_uri: Some(bad.into()), ..web() }.check().is_err(), "{bad}");
+        }
+        assert!(ClientMetadata { default_acr_values: vec!["a b".into()], ..web() }.check().is_err());
     }
 
     #[test]

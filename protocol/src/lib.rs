@@ -4,11 +4,16 @@
 //! specification's section above it; the server loads what the rule needs and writes what it decides.
 
 pub mod access_token;
+pub mod acr;
 pub mod authorization_request;
+pub mod authorization_step;
 pub mod claims;
+pub mod claims_request;
 pub mod client_authentication;
 pub mod client_metadata;
 pub mod code_redemption;
+pub mod consent;
+pub mod display;
 pub mod end_session;
 pub mod id_token;
 pub mod introspection;

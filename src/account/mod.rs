@@ -2,6 +2,7 @@
 
 pub mod claims;
 pub mod client;
+pub mod client_keys;
 pub mod entitlement;
 pub mod login_name;
 pub mod password;

@@ -2,6 +2,7 @@
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_entities::{session, user};
+use keyward_protocol::acr::Acr;
 use secrecy::SecretString;
 
 use super::login_name::login_key;
@@ -11,7 +12,9 @@ use crate::audit::{AuditEvent, AuditKind, AuditOrigin, AuditOutcome};
 use crate::fault::Fault;
 
 /// What a password alone says about the strength of an authentication (protocol decision 9).
-pub const ACR_ONE_FACTOR: &str = "urn:keyward:acr:1";
+const ACR_OF_PASSWORD: Acr = Acr::OneFactor;
+/// The strongest class that a sign-in can reach: there are passwords alone.
+pub const ACR_REACHABLE: Acr = ACR_OF_PASSWORD;
 /// RFC 8176.
 const AMR_PASSWORD: &str = "[\"pwd\"]";
 
@@ -142,7 +145,7 @@ pub fn new_session(
         public_id: app.random.name()?,
         user_id: user.id,
         auth_time: now.micros(),
-        acr: ACR_ONE_FACTOR.to_owned(),
+        acr: ACR_OF_PASSWORD.as_str().to_owned(),
         amr: AMR_PASSWORD.to_owned(),
         created_at: now.micros(),
         last_seen_at: now.micros(),

@@ -8,22 +8,26 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use keyward_entities::authorization_code;
+use keyward_entities::{authorization_code, user};
 use keyward_keys::TokenType;
-use keyward_protocol::authorization_request::{
-    self, AnswerChannel, AuthorizationRequest, OFFLINE_ACCESS, Progress, SignedIn, Step,
-};
+use keyward_protocol::acr::{Acr, AcrVerdict};
+use keyward_protocol::authorization_request::{self, AnswerChannel, AuthorizationRequest, OFFLINE_ACCESS};
+use keyward_protocol::authorization_step::{self, Progress, SignedIn, Situation, Step};
+use keyward_protocol::claims::scope_of;
+use keyward_protocol::consent::Consented;
+use keyward_protocol::display::Display;
 use keyward_protocol::parameters::Parameters;
 use keyward_protocol::response_mode::ResponseMode;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::worth_touching;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 
-use super::pending::{MOST_BYTES, Pending, PendingKind};
-use crate::account::sign_in::Current;
+use super::pending::{ConsentShown, MOST_BYTES, Pending, PendingKind};
+use crate::account::profile::Holder;
+use crate::account::sign_in::{ACR_REACHABLE, Current};
 use crate::app::App;
 use crate::assets;
-use crate::audit::AuditEvent;
+use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
 use crate::fault::Fault;
 use crate::http::page::{self, PageFailure, PageWay};
 use crate::http::refused::{Door, Refused};
@@ -36,8 +40,31 @@ use crate::store::session::times;
 
 /// `/authorize` by GET and POST.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
-    let outcome = respond(&app, &incoming).await;
+    let outcome = match respond(&app, &incoming).await {
+        Err(PageFailure::Explained(kind, Some(refusal))) => {
+            record_unproven(&app, &incoming, refusal).await.and(Err(PageFailure::Explained(kind, Some(refusal))))
+        }
+        outcome => outcome,
+    };
     page::answer(&app, &incoming, outcome)
+}
+
+/// Requirement RB-5, for what is refused before client and redirect are proven: by whom it claims to be from.
+async fn record_unproven(app: &App, incoming: &Incoming, refusal: Refusal) -> Result<(), PageFailure> {
+    let claimed: String = incoming
+        .query()
+        .ok()
+        .and_then(|parameters| parameters.get("client_id").map(|id| id.chars().take(255).collect()))
+        .unwrap_or_default();
+    let event = refused_event(incoming, refusal, "anonymous".to_owned());
+    let event = if claimed.is_empty() { event } else { event.detail("claimed_client_id", claimed) };
+    Ok(app.audit_later(event).await?)
+}
+
+fn refused_event(incoming: &Incoming, refusal: Refusal, actor: String) -> AuditEvent {
+    AuditEvent::new(AuditKind::AuthorizationRefused, AuditOutcome::Failure, actor, &incoming.origin())
+        .detail("error", refusal.code.as_str())
+        .detail("reason", refusal.description)
 }
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
@@ -88,6 +115,8 @@ pub struct Case<'a> {
     pub channel: AnswerChannel,
     /// What the rules say of the rest.
     request: Result<AuthorizationRequest, Refusal>,
+    /// The scopes that the person at the browser may not give.
+    withheld: ScopeSet,
 }
 
 impl<'a> Case<'a> {
@@ -112,7 +141,7 @@ impl<'a> Case<'a> {
             |scope| directory.scopes.contains_key(scope),
             |resource| directory.audiences.contains_key(resource),
         );
-        Ok(Self { app, pending, parameters, client, channel, request })
+        Ok(Self { app, pending, parameters, client, channel, request, withheld: ScopeSet::default() })
     }
 
     /// The languages that the request prefers (OpenID Connect Core §3.1.2.1).
@@ -121,9 +150,15 @@ impl<'a> Case<'a> {
         text.split(' ').filter(|tag| !tag.is_empty()).take(20).map(str::to_owned).collect()
     }
 
-    /// The scope that may be granted; `None` where the request is refused.
-    pub fn scope(&self) -> Option<&ScopeSet> {
-        self.request.as_ref().ok().map(|request| &request.scope)
+    /// What a person can allow: the scope, and the claims that it doesn't give; `None` where the request is refused.
+    pub fn wanted(&self) -> Option<Consented> {
+        let request = self.request.as_ref().ok()?;
+        Some(Consented { scope: request.scope.clone(), claims: request.claims.beyond(&request.scope) })
+    }
+
+    /// In what kind of window the pages are shown.
+    pub fn display(&self) -> Display {
+        self.request.as_ref().map(|request| request.display).unwrap_or_default()
     }
 
     /// The name that the request suggests for the login form.
@@ -143,7 +178,7 @@ impl<'a> Case<'a> {
             self.pending.username.clear();
         }
         match step {
-            Step::Refuse(refusal) => self.refuse(incoming, refusal),
+            Step::Refuse(refusal) => self.refuse(incoming, refusal, current).await,
             Step::Login => {
                 let again = current.is_some() && self.pending.login_shown_at.is_none();
                 let notice = self.pending.notice.or(again.then_some(LoginNotice::Reauthenticate));
@@ -159,11 +194,10 @@ impl<'a> Case<'a> {
                 Some(current) => select_account::show(self.app, incoming, &self, current),
                 None => Err(Fault::broken("an account is to be confirmed and nobody is signed in").into()),
             },
-            Step::Consent => match (current, &self.request) {
-                (Some(current), Ok(request)) => {
-                    let scope = request.scope.clone();
-                    self.pending.consent_shown = Some((current.0.public_id.clone(), scope.to_string()));
-                    consent::show(self.app, incoming, &self, current, &scope)
+            Step::Consent => match (current, self.wanted()) {
+                (Some(current), Some(wanted)) => {
+                    self.pending.consent_shown = Some(ConsentShown::to(current, &wanted));
+                    consent::show(self.app, incoming, &self, current, &wanted)
                 }
                 _ => Err(Fault::broken("consent is asked of nobody").into()),
             },
@@ -178,7 +212,8 @@ impl<'a> Case<'a> {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn step(&self, current: Option<&Current>) -> Result<Step, Fault> {
+    pub async fn step(&mut self, current: Option<&Current>) -> Result<Step, Fault> {
+        self.narrow(current).await?;
         let request = match &self.request {
             Ok(request) => request,
             Err(refusal) => return Ok(Step::Refuse(*refusal)),
@@ -198,7 +233,14 @@ impl<'a> Case<'a> {
         };
         let signed_in = current.map(|(session, user)| SignedIn {
             auth_time: Timestamp::from_micros(session.auth_time),
-            is_hinted: hinted.map(|subject| subject == user.subject),
+            is_hinted: match (&hinted, &request.subjects) {
+                (None, None) => None,
+                (hint, subjects) => Some(
+                    hint.as_ref().is_none_or(|subject| *subject == user.subject)
+                        && subjects.as_ref().is_none_or(|subjects| subjects.contains(&user.subject)),
+                ),
+            },
+            acr: Acr::parse(&session.acr),
         });
         let consented = match current {
             Some((_, user))
@@ -212,21 +254,36 @@ impl<'a> Case<'a> {
         };
         let progress =
             Progress { login_shown_at: self.pending.login_shown_at, account_chosen: self.pending.account_chosen };
-        let step = authorization_request::next_step(
-            request,
-            &self.client.metadata,
-            &self.channel.redirect,
+        let situation = Situation {
             signed_in,
-            consented.as_ref(),
+            consented: consented.as_ref(),
             progress,
-            self.app.clock.now(),
-        );
+            reachable: ACR_REACHABLE,
+            now: self.app.clock.now(),
+        };
+        let step = authorization_step::next_step(request, &self.client.metadata, &self.channel.redirect, &situation);
         // The person chose another account, and this is still the session that they wanted to leave.
         let leaves = self.pending.leaves.is_some() && self.pending.leaves == current.map(select_account::leaving);
         Ok(match step {
             Step::SelectAccount | Step::Consent | Step::Issue(_) if leaves => Step::Login,
             step => step,
         })
+    }
+
+    /// Requirement RB-2: leaves of the request what this person may give: scopes that name roles are for their holders.
+    async fn narrow(&mut self, current: Option<&Current>) -> Result<(), Fault> {
+        let (Some((_, user)), Ok(request)) = (current, &self.request) else { return Ok(()) };
+        let claims = request.claims.userinfo.iter().chain(&request.claims.id_token);
+        let named: Vec<&str> = request.scope.iter().chain(claims.filter_map(|claim| scope_of(&claim.name))).collect();
+        let Some(holder) = Holder::for_restricted(self.app, user.id, &named).await? else { return Ok(()) };
+        let (narrowed, withheld) = request.clone().narrowed(|scope| holder.may_give(self.app, scope));
+        self.request = if narrowed.scope.is_empty() {
+            Err(Refusal::new(ErrorCode::AccessDenied, "The person may give none of the scopes."))
+        } else {
+            Ok(narrowed)
+        };
+        self.withheld = withheld;
+        Ok(())
     }
 
     /// Issues a code and answers with it; puts the consent on record where the person just gave it.
@@ -243,7 +300,15 @@ impl<'a> Case<'a> {
         let (app, (session, user)) = (self.app, current);
         let request = match &self.request {
             Ok(request) => request,
-            Err(refusal) => return self.refuse(incoming, *refusal),
+            Err(refusal) => return self.refuse(incoming, *refusal, Some(current)).await,
+        };
+        // The class that is stated is one that was asked for, where that was essential (Core §5.5.1.1).
+        let acr = match request.acr.judge(Acr::parse(&session.acr), ACR_REACHABLE, true) {
+            AcrVerdict::Met(Some(class)) => class.as_str().to_owned(),
+            AcrVerdict::Met(None) => session.acr.clone(),
+            AcrVerdict::StepUp | AcrVerdict::Unmet => {
+                return Err(Fault::broken("a code is issued to somebody who authenticated too weakly").into());
+            }
         };
         let now = app.clock.now();
         let secret = app.random.secret()?;
@@ -262,15 +327,19 @@ impl<'a> Case<'a> {
             resources: serde_json::to_string(&request.resources).map_err(Fault::from)?,
             nonce: request.nonce.clone(),
             auth_time: session.auth_time,
-            acr: session.acr.clone(),
+            acr,
             amr: session.amr.clone(),
             needs_consent,
             issued_at: now.micros(),
             expires_at: now.plus_seconds(app.settings.tokens.authorization_code_lifetime.as_secs()).micros(),
             spent_at: None,
+            requested_claims: request.claims.to_json(),
         };
         let consent = match consent_event {
-            Some(event) => Some((app.random.uuid_v7(now)?, scope, app.audit_record(event)?)),
+            Some(event) => {
+                let given = Consented { claims: request.claims.beyond(&scope), scope };
+                Some((app.random.uuid_v7(now)?, given, app.audit_record(event)?))
+            }
             None => None,
         };
         let interval = app.settings.sessions.touch_interval.as_secs();
@@ -279,14 +348,45 @@ impl<'a> Case<'a> {
             // The session ended while the person was deciding: the login page comes next.
             return Ok(page::see_other(&self.pending.resume_address(app, PendingKind::Authorization)?)?);
         }
+        if !self.withheld.is_empty() {
+            let event =
+                AuditEvent::new(AuditKind::ScopeWithheld, AuditOutcome::Failure, actor(user), &incoming.origin())
+                    .subject(user.subject.clone())
+                    .client(self.client.client_id.clone())
+                    .detail("scope", self.withheld.to_string())
+                    .detail("reason", "The person has none of the roles that the scope is for.");
+            app.audit_later(event).await?;
+        }
         self.send(incoming, &[("code", &secret)])
     }
 
-    /// Answers with an error (RFC 6749 §4.1.2.1).
+    /// Answers with an error (RFC 6749 §4.1.2.1), which is audited (requirement RB-5).
+    ///
+    /// # Errors
+    /// Where there is no chance to be had, or the page can't be made.
+    pub async fn refuse(
+        &self,
+        incoming: &Incoming,
+        refusal: Refusal,
+        current: Option<&Current>,
+    ) -> Result<Response, PageFailure> {
+        let who = current.map_or_else(|| "anonymous".to_owned(), |(_, user)| actor(user));
+        let mut event = refused_event(incoming, refusal, who).client(self.client.client_id.clone());
+        if let Some((_, user)) = current {
+            event = event.subject(user.subject.clone());
+        }
+        if !self.withheld.is_empty() {
+            event = event.detail("withheld_scope", self.withheld.to_string());
+        }
+        self.app.audit_later(event).await?;
+        self.answer_refusal(incoming, refusal)
+    }
+
+    /// Answers with an error whose event is written already.
     ///
     /// # Errors
     /// Where the page can't be made.
-    pub fn refuse(&self, incoming: &Incoming, refusal: Refusal) -> Result<Response, PageFailure> {
+    pub fn answer_refusal(&self, incoming: &Incoming, refusal: Refusal) -> Result<Response, PageFailure> {
         let answer = [("error", refusal.code.as_str()), ("error_description", refusal.description)];
         let mut response = self.send(incoming, &answer)?;
         Refused::note(&mut response, Door::Redirect, &refusal, incoming);
@@ -317,4 +417,9 @@ impl<'a> Case<'a> {
             }
         }
     }
+}
+
+/// A user in the audit trail.
+fn actor(user: &user::Model) -> String {
+    format!("user:{}", user.subject)
 }

@@ -4,11 +4,16 @@
 //! What the person did for it counts in the browser where it was done: an address with progress in it, handed to
 //! somebody else, starts again there.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_protocol::Timestamp;
+use keyward_protocol::consent::Consented;
 use keyward_protocol::parameters::Parameters;
+use keyward_protocol::scope::ScopeSet;
 use serde::{Deserialize, Serialize};
 
+use crate::account::sign_in::Current;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::http::Incoming;
@@ -67,6 +72,30 @@ impl OwnPage {
     }
 }
 
+/// What a consent page showed: the answer counts for this alone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConsentShown {
+    /// The public id of the session.
+    pub session: String,
+    /// The scope.
+    scope: ScopeSet,
+    /// The claims beside it. What waits since an earlier version knows of none.
+    #[serde(default)]
+    claims: BTreeSet<String>,
+}
+
+impl ConsentShown {
+    /// What is shown to the person of this session.
+    pub fn to((session, _): &Current, wanted: &Consented) -> Self {
+        Self { session: session.public_id.clone(), scope: wanted.scope.clone(), claims: wanted.claims.clone() }
+    }
+
+    /// What was shown.
+    pub fn wanted(self) -> Consented {
+        Consented { scope: self.scope, claims: self.claims }
+    }
+}
+
 /// A waiting request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pending {
@@ -78,8 +107,8 @@ pub struct Pending {
     pub login_shown_at: Option<Timestamp>,
     /// The person confirmed the account.
     pub account_chosen: bool,
-    /// The session and the scope that the consent page showed.
-    pub consent_shown: Option<(String, String)>,
+    /// What the consent page showed, and to whom.
+    pub consent_shown: Option<ConsentShown>,
     /// The session that the person wants to leave for another account; a hash of its cookie.
     pub leaves: Option<String>,
     /// What the login page says, once, of the answer that it got.

@@ -9,13 +9,15 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::HeaderMap;
 use keyward_keys::Algorithm;
+use keyward_protocol::acr::Acr;
 use keyward_protocol::claims;
 use keyward_protocol::client_metadata::{AuthMethod, GrantType};
+use keyward_protocol::display::Display;
 use keyward_protocol::response_mode::ResponseMode;
 use serde_json::json;
 
 use super::jwks::{CACHE_CONTROL, cached};
-use crate::account::sign_in::ACR_ONE_FACTOR;
+use crate::account::sign_in::ACR_REACHABLE;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::status_list;
@@ -50,6 +52,8 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
     let scopes: Vec<String> = app.directory.load().scopes.keys().cloned().collect();
     let mut own_claims: Vec<&str> = claims::SUPPORTED.to_vec();
     own_claims.extend(["roles", "groups", "permissions"]);
+    let acr_values: Vec<&str> = ACR_REACHABLE.up_to().map(Acr::as_str).collect();
+    let displays = Display::ALL.map(Display::as_str);
     let document = json!({
         "issuer": settings.issuer(),
         "authorization_endpoint": settings.endpoint("/authorize"),
@@ -64,7 +68,7 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
         "response_modes_supported": ResponseMode::ALL,
         "grant_types_supported": grants,
         "subject_types_supported": ["public"],
-        "acr_values_supported": [ACR_ONE_FACTOR],
+        "acr_values_supported": acr_values,
         "id_token_signing_alg_values_supported": signing,
         "token_endpoint_auth_methods_supported": methods,
         "token_endpoint_auth_signing_alg_values_supported": assertions,
@@ -77,7 +81,8 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
         "code_challenge_methods_supported": ["S256"],
         "claim_types_supported": ["normal"],
         "claims_supported": own_claims,
-        "claims_parameter_supported": false,
+        "claims_parameter_supported": true,
+        "display_values_supported": displays,
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "prompt_values_supported": ["none", "login", "consent", "select_account"],

@@ -14,7 +14,7 @@ use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
 
 use super::access_token::{LiveToken, read};
-use crate::account::profile::Holder;
+use crate::account::profile::{Holder, ToldAt};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::http::Incoming;
@@ -62,14 +62,19 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         return Err(refused(&TokenRefusal::InsufficientScope(OPENID.to_owned())));
     }
     let person: StandardClaims = serde_json::from_str(&live.claims).map_err(Fault::from)?;
-    let mut claims = person.released(&scope, live.claims_updated_at);
     let holder = Holder::load(app, &live, &scope).await?;
+    // Requirement RB-2: what the person may not give any more isn't told any more.
+    let scope = scope.filter(|name| holder.may_give(app, name));
+    let mut claims = person.released(&scope, live.claims_updated_at);
     let asking = incoming.client.get().map(|client| client.id);
     let roles = holder.claims(app, &scope, asking.as_slice());
     for (name, values) in [("roles", roles.roles), ("groups", roles.groups), ("permissions", roles.permissions)] {
         if let Some(values) = values {
             claims.insert(name.to_owned(), values.into());
         }
+    }
+    if let Some(client) = incoming.client.get() {
+        claims.extend(holder.requested_claims(app, client, &live, ToldAt::Userinfo)?);
     }
     // OpenID Connect Core §5.3.2: sub is always there.
     claims.insert("sub".to_owned(), live.subject.into());

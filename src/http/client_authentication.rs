@@ -137,8 +137,12 @@ async fn judge(
         Presented::Assertion { assertion, client_id } => {
             let client = found.ok_or(FAILED)?;
             client_authentication::check_method(&client.metadata, presented.method())?;
-            let keys = client.keys.as_ref().ok_or(FAILED)?;
-            let (_, claims) = keys.verify(assertion, &Algorithm::ALL).map_err(|_| FAILED)?;
+            let verified = match (&client.keys, &client.metadata.jwks_uri) {
+                (Some(keys), _) => keys.verify(assertion, &Algorithm::ALL),
+                (None, Some(uri)) => app.published_keys.verify(client.id, uri, assertion, &Algorithm::ALL).await,
+                (None, None) => return Err(FAILED.into()),
+            };
+            let (_, claims) = verified.map_err(|_| FAILED)?;
             let token_endpoint = app.settings.endpoint("/token");
             let audiences = [app.settings.issuer(), &token_endpoint, endpoint];
             let leeway = app.settings.tokens.clock_leeway.as_secs();

@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
 use keyward_protocol::Refusal;
+use keyward_protocol::display::Display;
 
 use super::refused::{Door, Refused, Shed};
 use super::{Incoming, log_fault};
@@ -52,6 +53,7 @@ pub fn frame<'a>(
         base: app.settings.base_path(),
         request_id: &incoming.request_id,
         signed_in_as,
+        display: Display::Page,
     }
 }
 

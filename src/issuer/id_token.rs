@@ -5,7 +5,7 @@ use keyward_protocol::claims::StandardClaims;
 use keyward_protocol::id_token::IdTokenClaims;
 use keyward_protocol::role::RoleClaims;
 use keyward_protocol::scope::ScopeSet;
-use serde_json::Map;
+use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::fault::Fault;
@@ -21,19 +21,24 @@ pub(super) struct Said<'a> {
     pub(super) roles: &'a RoleClaims,
     pub(super) nonce: Option<&'a str>,
     pub(super) at_hash: &'a str,
+    /// The claims that were asked for one by one.
+    pub(super) requested: Map<String, Value>,
 }
 
 /// The signed token.
 pub(super) fn sign(app: &App, key: &SigningKey, client: &RegisteredClient, said: Said<'_>) -> Result<String, Fault> {
-    let Said { live, scope, amr, roles, nonce, at_hash } = said;
+    let Said { live, scope, amr, roles, nonce, at_hash, requested } = said;
     let now = app.clock.now();
     let sid = live.session_public_id.as_deref().map(|session| app.secrets.sid(session, &client.client_id));
-    let person = if client.metadata.id_token_scope_claims {
+    let mut person = if client.metadata.id_token_scope_claims {
         let claims: StandardClaims = serde_json::from_str(&live.claims)?;
         claims.released(scope, live.claims_updated_at)
     } else {
         Map::new()
     };
+    person.extend(requested);
+    // Those that the scope gives have their places already.
+    person.retain(|name, _| !(matches!(name.as_str(), "roles" | "groups") && scope.contains(name)));
     let claims = IdTokenClaims {
         iss: app.settings.issuer(),
         sub: &live.subject,

@@ -15,7 +15,7 @@ use keyward_protocol::scope::ScopeSet;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::account::profile::{Holder as Person, audience_clients};
+use crate::account::profile::{Holder as Person, ToldAt, audience_clients};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::http::client_authentication::AuthenticatedClient;
@@ -110,7 +110,9 @@ impl Issuing {
             lifetime,
             now: app.clock.now(),
         };
-        Ok((issuing, TokenPlanner::new(move |live, scope, granted| plan.of_grant(live, scope, asked, granted))))
+        let roles = Arc::clone(&plan.directory);
+        let planner = TokenPlanner::new(roles, move |live, scope, granted| plan.of_grant(live, scope, asked, granted));
+        Ok((issuing, planner))
     }
 
     /// The answer with the tokens of a grant, after the commit.
@@ -151,6 +153,7 @@ impl Issuing {
                     roles: &roles,
                     nonce: beside.nonce,
                     at_hash: &at_hash,
+                    requested: person.requested_claims(app, &self.client, live, ToldAt::IdToken)?,
                 };
                 Some(id_token::sign(app, &self.id_token_key, &self.client, said)?)
             }

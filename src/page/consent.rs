@@ -5,18 +5,18 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::StatusCode;
-use keyward_protocol::authorization_request::Step;
+use keyward_protocol::authorization_step::Step;
 use keyward_protocol::client_metadata::ClientType;
-use keyward_protocol::scope::ScopeSet;
+use keyward_protocol::consent::Consented;
 use keyward_protocol::{ErrorCode, Refusal};
 
-use super::view::{ConsentPage, ConsentScope, ErrorKind};
+use super::view::{ConsentClaim, ConsentPage, ConsentScope, ErrorKind};
 use super::{is_fresh, posted};
 use crate::account::sign_in::Current;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOutcome};
 use crate::endpoint::authorization::Case;
-use crate::endpoint::pending::{Pending, PendingKind};
+use crate::endpoint::pending::{ConsentShown, Pending, PendingKind};
 use crate::http::csrf::FormToken;
 use crate::http::page::{self, PageFailure, PageWay};
 use crate::http::{Incoming, session_cookie};
@@ -30,14 +30,15 @@ pub fn show(
     incoming: &Incoming,
     case: &Case<'_>,
     (_, user): &Current,
-    scope: &ScopeSet,
+    wanted: &Consented,
 ) -> Result<Response, PageFailure> {
     let form = FormToken::issue(app, incoming)?;
     let ui_locales = case.ui_locales();
-    let frame = page::frame(app, incoming, &ui_locales, Some(&user.username));
+    let frame = page::frame(app, incoming, &ui_locales, Some(&user.username)).in_window(case.display());
     let directory = app.directory.load();
-    let scopes =
-        scope.iter().map(|name| ConsentScope::describe(&frame.texts, name, directory.words_of_scope(name))).collect();
+    let describe = |name| ConsentScope::describe(&frame.texts, name, directory.words_of_scope(name));
+    let scopes = wanted.scope.iter().map(describe).collect();
+    let claims = wanted.claims.iter().map(|name| ConsentClaim::describe(&frame.texts, name)).collect();
     let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let metadata = &case.client.metadata;
     let client_host = metadata
@@ -55,6 +56,7 @@ pub fn show(
         redirect_host: &case.channel.redirect.display_host(),
         account: &user.username,
         scopes,
+        claims,
         pending: &sealed,
         csrf: &form.token,
         loopback_warning: metadata.client_type == ClientType::Public
@@ -87,28 +89,26 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     let Some(current) = current else { return again(&pending) };
     // The answer counts for what the page showed to this very session: not for another person who signed in since, and
     // not for a scope that the page didn't name.
-    let Some((session, scope)) = pending.consent_shown.clone() else { return again(&pending) };
-    if session != current.0.public_id {
+    let Some(shown) = pending.consent_shown.clone() else { return again(&pending) };
+    if shown.session != current.0.public_id {
         return again(&pending);
     }
-    let case = Case::open(app, pending).await?;
+    let mut case = Case::open(app, pending).await?;
     let step = case.step(Some(&current)).await?;
     match (step, form.get("decision")) {
-        (Step::Refuse(refusal), _) => case.refuse(incoming, refusal),
+        (Step::Refuse(refusal), _) => case.refuse(incoming, refusal, Some(&current)).await,
         (_, Some("deny")) => {
-            let event = event(AuditKind::ConsentDenied, AuditOutcome::Failure, incoming, &case, &current, &scope);
+            let event = event(AuditKind::ConsentDenied, AuditOutcome::Failure, incoming, &case, &current, shown);
             app.audit_later(event).await?;
-            case.refuse(incoming, Refusal::new(ErrorCode::AccessDenied, "The person declined."))
+            case.answer_refusal(incoming, Refusal::new(ErrorCode::AccessDenied, "The person declined."))
         }
         // What may be granted has changed since the page was shown: it is shown again.
-        (Step::Consent, Some("allow")) if case.scope().is_none_or(|now| now.to_string() != scope) => {
+        (Step::Consent, Some("allow")) if case.wanted().is_none_or(|now| ConsentShown::to(&current, &now) != shown) => {
             again(&case.pending)
         }
         (Step::Consent, Some("allow")) => {
-            let event = event(AuditKind::ConsentGiven, AuditOutcome::Success, incoming, &case, &current, &scope);
-            let scope = ScopeSet::parse(&scope)
-                .map_err(|refusal| PageFailure::Explained(ErrorKind::StaleForm, Some(refusal)))?;
-            case.issue(incoming, &current, scope, Some(event)).await
+            let event = event(AuditKind::ConsentGiven, AuditOutcome::Success, incoming, &case, &current, shown.clone());
+            case.issue(incoming, &current, shown.wanted().scope, Some(event)).await
         }
         // Consent was given in another tab meanwhile, or a new login is needed first.
         (Step::Issue(_) | Step::Login | Step::SelectAccount | Step::Consent, _) => again(&case.pending),
@@ -121,10 +121,15 @@ fn event(
     incoming: &Incoming,
     case: &Case<'_>,
     (_, user): &Current,
-    scope: &str,
+    shown: ConsentShown,
 ) -> AuditEvent {
-    AuditEvent::new(kind, outcome, format!("user:{}", user.subject), &incoming.origin())
+    let wanted = shown.wanted();
+    let event = AuditEvent::new(kind, outcome, format!("user:{}", user.subject), &incoming.origin())
         .subject(user.subject.clone())
         .client(case.client.client_id.clone())
-        .detail("scope", scope)
+        .detail("scope", wanted.scope.to_string());
+    match wanted.claims.is_empty() {
+        true => event,
+        false => event.detail("claims", wanted.claims.into_iter().collect::<Vec<_>>()),
+    }
 }

@@ -13,7 +13,7 @@ use keyward_protocol::session::worth_touching;
 use time::OffsetDateTime;
 use time::macros::format_description;
 
-use super::view::{ConnectedApp, ConsentScope, HomeNotice, HomePage};
+use super::view::{ConnectedApp, ConsentClaim, ConsentScope, HomeNotice, HomePage};
 use super::{change_password, is_fresh, posted};
 use crate::account::sign_in::Current;
 use crate::app::App;
@@ -83,6 +83,7 @@ async fn show(
             .scope
             .iter()
             .map(|name| ConsentScope::describe(&frame.texts, name, directory.words_of_scope(name)).title)
+            .chain(app.claims.iter().map(|name| ConsentClaim::describe(&frame.texts, name).title))
             .collect::<Vec<_>>();
         described.push((app, metadata.client_name, host, scopes));
     }

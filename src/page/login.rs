@@ -39,8 +39,9 @@ pub fn show(
     let host = case.map(|case| case.channel.redirect.display_host());
     let source = case.map(|case| case.channel.redirect.form_action_source()).unwrap_or_default();
     let ui_locales = case.map(Case::ui_locales).unwrap_or_default();
+    let display = case.map(Case::display).unwrap_or_default();
     let shown = LoginPage {
-        frame: page::frame(app, incoming, &ui_locales, None),
+        frame: page::frame(app, incoming, &ui_locales, None).in_window(display),
         client_name: case.map(|case| case.client.metadata.client_name.as_str()),
         client_host: host.as_deref(),
         pending: &sealed,
@@ -99,12 +100,13 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
         }
         return again(app, incoming, pending.with_notice(LoginNotice::StaleForm, username), kind);
     }
+    let current = session_cookie::current(app, incoming).await?;
     if form.get("action") == Some("cancel")
         && let Some(case) = &case
     {
-        return case.refuse(incoming, Refusal::new(ErrorCode::AccessDenied, "The person did not sign in."));
+        let refusal = Refusal::new(ErrorCode::AccessDenied, "The person did not sign in.");
+        return case.refuse(incoming, refusal, current.as_ref()).await;
     }
-    let current = session_cookie::current(app, incoming).await?;
     let attempt = Attempt {
         username,
         password: SecretString::from(form.get("password").unwrap_or_default()),

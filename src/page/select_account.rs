@@ -28,7 +28,7 @@ pub fn show(app: &App, incoming: &Incoming, case: &Case<'_>, (_, user): &Current
     let claims: StandardClaims = serde_json::from_str(&user.claims).map_err(Fault::from)?;
     let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let shown = SelectAccountPage {
-        frame: page::frame(app, incoming, &case.ui_locales(), Some(&user.username)),
+        frame: page::frame(app, incoming, &case.ui_locales(), Some(&user.username)).in_window(case.display()),
         client_name: &case.client.metadata.client_name,
         account_name: claims.name.as_deref().unwrap_or(&user.username),
         account_login: &user.username,

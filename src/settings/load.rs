@@ -378,6 +378,12 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
+        paths: &["outbound.connect_timeout", "outbound.timeout"],
+        broken: |s| {
+            longer(("outbound.connect_timeout", s.outbound.connect_timeout), ("outbound.timeout", s.outbound.timeout))
+        },
+    },
+    Rule {
         paths: &["passwords.argon2_memory_kib", "passwords.argon2_parallelism"],
         broken: |s| {
             // RFC 9106 §3.1: at least 8 KiB of memory for each lane.

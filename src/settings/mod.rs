@@ -62,6 +62,8 @@ pub struct Settings {
     pub authorization: AuthorizationSettings,
     /// Scripts of other origins.
     pub cors: CorsSettings,
+    /// Requests that leave the server.
+    pub outbound: OutboundSettings,
     /// The audit trail.
     pub audit: AuditSettings,
     /// What the server counts.
@@ -216,6 +218,31 @@ pub struct CorsSettings {
     pub development_origins: Vec<String>,
     /// How long a browser may keep the answer to a preflight.
     pub max_age: Seconds,
+}
+
+/// Requests that leave the server, to addresses that others chose.
+#[derive(Clone, Debug)]
+pub struct OutboundSettings {
+    /// Networks that may be reached beside the internet at large.
+    pub allowed_networks: Vec<Network>,
+    /// Hosts that may be reached wherever they are, in lower case.
+    pub allowed_hosts: Vec<String>,
+    /// Hosts that may be reached by plain http, in lower case.
+    pub http_hosts: Vec<String>,
+    /// PEM file with authorities that are trusted beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Time for a connection.
+    pub connect_timeout: Seconds,
+    /// Time for a request and its whole answer.
+    pub timeout: Seconds,
+    /// Longest answer in bytes.
+    pub max_response_bytes: usize,
+    /// Requests under way at once.
+    pub max_concurrent: usize,
+    /// Failures in a row after which a host is left alone.
+    pub breaker_failures: u32,
+    /// How long it is left alone.
+    pub breaker_pause: Seconds,
 }
 
 /// The audit trail.
@@ -467,6 +494,18 @@ impl Default for Settings {
                 allowed_origins: Vec::new(),
                 development_origins: Vec::new(),
                 max_age: Seconds::hours(24),
+            },
+            outbound: OutboundSettings {
+                allowed_networks: Vec::new(),
+                allowed_hosts: Vec::new(),
+                http_hosts: Vec::new(),
+                ca_file: None,
+                connect_timeout: Seconds(3),
+                timeout: Seconds(10),
+                max_response_bytes: 1_048_576,
+                max_concurrent: 64,
+                breaker_failures: 5,
+                breaker_pause: Seconds(30),
             },
             audit: AuditSettings { queue: 4096 },
             metrics: MetricsSettings { listen: None },

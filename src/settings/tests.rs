@@ -179,6 +179,16 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("cors.allowed_origins", r#"["https://app.example.com"]"#, "https://app.example.com", ""),
     ("cors.development_origins", r#"["http://localhost:5173"]"#, "http://localhost:5173", ""),
     ("cors.max_age", r#""1h""#, "1h", ""),
+    ("outbound.allowed_networks", r#"["10.0.0.0/8"]"#, "10.0.0.0/8", ""),
+    ("outbound.allowed_hosts", r#"["keys.example"]"#, "keys.example", ""),
+    ("outbound.http_hosts", r#"["keys.example"]"#, "keys.example", ""),
+    ("outbound.ca_file", r#""/ca.pem""#, "/ca.pem", ""),
+    ("outbound.connect_timeout", r#""1s""#, "1s", ""),
+    ("outbound.timeout", r#""5s""#, "5s", ""),
+    ("outbound.max_response_bytes", "2048", "2048", ""),
+    ("outbound.max_concurrent", "3", "3", ""),
+    ("outbound.breaker_failures", "3", "3", ""),
+    ("outbound.breaker_pause", r#""1m""#, "1m", ""),
     ("audit.queue", "16", "16", ""),
     ("metrics.listen", r#""127.0.0.1:9464""#, "127.0.0.1:9464", ""),
     ("log.format", r#""json""#, "json", ""),
@@ -407,6 +417,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("tokens.refresh_token_idle_lifetime = \"1m\"\ntokens.refresh_grace = \"2m\"".into(), "(2m) is longer than"),
         ("sessions.absolute_timeout = \"1h\"".into(), "sessions.idle_timeout (12h) is longer than"),
         ("sessions.idle_timeout = \"1m\"\nsessions.touch_interval = \"2m\"".into(), "(2m) is longer than"),
+        ("outbound.timeout = \"2s\"".into(), "outbound.connect_timeout (3s) is longer than"),
         ("passwords.argon2_memory_kib = 15\npasswords.argon2_parallelism = 2".into(), "RFC 9106"),
     ] {
         let found = problems(&file);
@@ -435,13 +446,15 @@ fn weak_choices_are_warned_of_with_their_place() {
         ("passwords.argon2_memory_kib = 19455", "passwords.argon2_memory_kib"),
         ("passwords.min_length = 7", "passwords.min_length"),
         ("cors.allowed_origins = [\"http://app.example.com\"]", "cors.allowed_origins"),
+        ("outbound.allowed_networks = [\"0.0.0.0/0\"]", "outbound.allowed_networks"),
+        ("outbound.http_hosts = [\"keys.example\"]", "outbound.http_hosts"),
         ("metrics.listen = \"0.0.0.0:9464\"", "metrics.listen"),
     ] {
         let warnings = load(file).unwrap().warnings();
         assert_eq!(warnings.len(), 1, "{file}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("keyward.toml:1: {path}: ")), "{warnings:?}");
     }
-    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 15, "a warning isn't tested above");
+    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 17, "a warning isn't tested above");
     let iterations = load("passwords.argon2_iterations = 1").unwrap().warnings();
     assert!(iterations[0].starts_with("passwords.argon2_memory_kib: "), "{iterations:?}");
 }

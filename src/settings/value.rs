@@ -105,6 +105,15 @@ pub(super) fn authority(text: &str) -> Result<String, String> {
     Ok(text.to_ascii_lowercase())
 }
 
+/// Reads the name or address of a host, without a port, and answers in lower case.
+pub(super) fn host(text: &str) -> Result<String, String> {
+    let host = authority(text)?;
+    match split_authority(&host) {
+        (_, None) => Ok(host),
+        (_, Some(_)) => Err(format!("{text:?} has a port; name the host alone")),
+    }
+}
+
 /// Splits `host:port`; the brackets of an IPv6 address stay with the host.
 pub(super) fn split_authority(text: &str) -> (&str, Option<&str>) {
     match text.rsplit_once(':') {
@@ -215,6 +224,16 @@ mod tests {
         }
         assert_eq!(Seconds(60).as_micros(), 60_000_000);
         assert_eq!(Seconds(60).as_duration(), Duration::from_secs(60));
+    }
+
+    #[test]
+    fn hosts_without_ports() {
+        for (text, read) in [("Keys.Example", "keys.example"), ("10.0.0.1", "10.0.0.1"), ("[fd00::1]", "[fd00::1]")] {
+            assert_eq!(host(text).unwrap(), read);
+        }
+        for text in ["keys.example:443", "https://keys.example", "*.example", ""] {
+            assert!(host(text).is_err(), "{text}");
+        }
     }
 
     #[test]

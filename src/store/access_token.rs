@@ -3,15 +3,18 @@
 //! They are written in the act that gives the grant or uses the refresh token, and judged by their grant: who ends a
 //! grant needn't know of them.
 
+use std::sync::Arc;
+
 use keyward_entities::{StatementText, audit_event, opaque_token, status_entry};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::status_list::Slot;
-use keyward_protocol::{Refusal, Timestamp};
+use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use uuid::Uuid;
 
 use super::act::select_record;
 use super::authorization::LiveGrant;
+use super::directory::Directory;
 use super::{Act, Store};
 use crate::fault::Fault;
 
@@ -52,7 +55,10 @@ pub enum PlannedForm {
 type Planning = Box<dyn FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send>;
 
 /// Decides the access token of a grant inside the act, where the grant is known and nothing was spent yet.
-pub struct TokenPlanner(Planning);
+pub struct TokenPlanner {
+    directory: Arc<Directory>,
+    plan: Planning,
+}
 
 impl std::fmt::Debug for TokenPlanner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -61,21 +67,38 @@ impl std::fmt::Debug for TokenPlanner {
 }
 
 impl TokenPlanner {
-    /// From a rule, which gets the grant, the scope and the granted resources.
+    /// From a rule, which gets the grant, the scope that the person may still give, and the granted resources.
     pub fn new(
+        directory: Arc<Directory>,
         plan: impl FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send + 'static,
     ) -> Self {
-        Self(Box::new(plan))
+        Self { directory, plan: Box::new(plan) }
     }
 
     /// Decides.
-    pub(super) fn plan(
+    pub(super) async fn plan(
         self,
+        act: &mut Act<'_>,
         live: &LiveGrant,
         scope: &ScopeSet,
         granted: Vec<String>,
-    ) -> Result<PlannedToken, Refusal> {
-        (self.0)(live, scope, granted)
+    ) -> Result<Result<PlannedToken, Refusal>, Fault> {
+        // Roles are looked at only where a scope is for holders of certain ones.
+        if !scope.iter().any(|name| self.directory.is_for_roles(name)) {
+            return Ok((self.plan)(live, scope, granted));
+        }
+        let held = super::user::membership(act, live.grant.user_id).await?.roles.into_iter().collect();
+        // Requirement RB-2: a scope goes from the next token of a person who has lost its roles.
+        let given = scope.filter(|name| self.directory.may_give(&held, name));
+        if given.is_empty() {
+            let why = "The person may give nothing of what was granted.";
+            return Ok(Err(Refusal::new(ErrorCode::InvalidGrant, why)));
+        }
+        let withheld = scope.filter(|name| !given.contains(name));
+        if !withheld.is_empty() {
+            tracing::info!(scope = %withheld, "scopes were withheld, for the person lacks their roles");
+        }
+        Ok((self.plan)(live, &given, granted))
     }
 }
 

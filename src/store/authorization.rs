@@ -2,7 +2,9 @@
 
 use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
 use keyward_protocol::authorization_request::narrow_resources;
+use keyward_protocol::claims_request::ClaimsRequest;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
+use keyward_protocol::consent::Consented;
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
@@ -93,21 +95,21 @@ pub struct Issue {
     /// The code.
     pub code: authorization_code::Model,
     /// The consent to put on record.
-    pub consent: Option<(Uuid, ScopeSet, audit_event::Model)>,
+    pub consent: Option<(Uuid, Consented, audit_event::Model)>,
     /// Write down that the session was used.
     pub touch_session: bool,
 }
 
 impl Store {
-    /// The scope that this person has allowed this client.
+    /// What this person has allowed this client.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<ScopeSet>, Fault> {
+    pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<Consented>, Fault> {
         let select =
             consent::Entity::find().filter(consent::Column::UserId.eq(user)).filter(consent::Column::Client.eq(client));
         let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
-        found.map(|row| ScopeSet::parse(&row.scope).map_err(Fault::broken)).transpose()
+        found.map(|row| consented(&row.scope, &row.claims)).transpose()
     }
 
     /// Stores a code, and the consent it rests on where that is new. `false` where user or session ended meanwhile.
@@ -137,8 +139,8 @@ impl Store {
                 if act.rows(statement).await?.is_empty() {
                     return Ok(false);
                 }
-                if let Some((id, scope, event)) = issue.consent {
-                    give_consent(&mut act, id, &issue.code, &scope).await?;
+                if let Some((id, given, event)) = issue.consent {
+                    give_consent(&mut act, id, &issue.code, &given).await?;
                     act.insert(event).await?;
                 }
                 if issue.touch_session {
@@ -160,19 +162,25 @@ impl Store {
     }
 }
 
+/// A consent as it is stored.
+fn consented(scope: &str, claims: &str) -> Result<Consented, Fault> {
+    Ok(Consented { scope: ScopeSet::parse(scope).map_err(Fault::broken)?, claims: serde_json::from_str(claims)? })
+}
+
 async fn give_consent(
     act: &mut Act<'_>,
     id: Uuid,
     code: &authorization_code::Model,
-    scope: &ScopeSet,
+    given: &Consented,
 ) -> Result<(), Fault> {
     let row = consent::Model {
         id,
         user_id: code.user_id,
         client: code.client,
-        scope: scope.to_string(),
+        scope: given.scope.to_string(),
         created_at: code.issued_at,
         updated_at: code.issued_at,
+        claims: serde_json::to_string(&given.claims)?,
     };
     let insert = Query::insert()
         .into_table(consent::Entity)
@@ -190,10 +198,11 @@ async fn give_consent(
         .filter(consent::Column::Client.eq(code.client))
         .lock_exclusive();
     let earlier = act.one(select).await?.ok_or_else(|| Fault::broken("a consent is in the way and not there"))?;
-    let scope = ScopeSet::parse(&earlier.scope).map_err(Fault::broken)?.union(scope);
+    let both = consented(&earlier.scope, &earlier.claims)?.union(given);
     let update = Query::update()
         .table(consent::Entity)
-        .value(consent::Column::Scope, scope.to_string())
+        .value(consent::Column::Scope, both.scope.to_string())
+        .value(consent::Column::Claims, serde_json::to_string(&both.claims)?)
         .value(consent::Column::UpdatedAt, code.issued_at)
         .and_where(Expr::col(consent::Column::Id).eq(earlier.id))
         .take();
@@ -241,10 +250,17 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     };
     let code: authorization_code::Model = row.record()?;
     let owner = Owner::read(row)?;
-    let consented: Option<String> = row.take("scope")?;
+    let allowed: (Option<String>, Option<String>) = (row.take("scope")?, row.take("claims")?);
 
     let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
-    let consented = consented.map(|text| ScopeSet::parse(&text)).transpose().map_err(Fault::broken)?;
+    let consent_stands = match (code.needs_consent, allowed) {
+        (false, _) => true,
+        (true, (Some(allowed_scope), Some(allowed_claims))) => {
+            let asked = ClaimsRequest::from_stored(code.requested_claims.as_deref()).map_err(Fault::broken)?;
+            consented(&allowed_scope, &allowed_claims)?.covers(&scope, &asked.beyond(&scope))
+        }
+        (true, _) => false,
+    };
     let challenge = match &code.challenge {
         None => None,
         Some(octets) => {
@@ -263,7 +279,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     let context = CodeContext {
         user_live: owner.user_lives(),
         session_live: owner.session_stands(redemption.idle_timeout, now),
-        consent_stands: !code.needs_consent || consented.is_some_and(|consented| scope.is_subset_of(&consented)),
+        consent_stands,
     };
     let presented = CodePresented {
         client: redemption.client,
@@ -300,10 +316,11 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         expires_at: redemption.grant_expires_at.micros(),
         ended_at: None,
         end_reason: None,
+        requested_claims: code.requested_claims.clone(),
     };
     let live = owner.of_grant(grant, redemption.idle_timeout, now);
     // Before anything is spent: what is refused here may be asked for again.
-    let access_token = match redemption.planner.plan(&live, &scope, granted) {
+    let access_token = match redemption.planner.plan(act, &live, &scope, granted).await? {
         Ok(planned) => planned,
         Err(refusal) => return Ok(Redeemed::Refused(refusal)),
     };
@@ -347,6 +364,7 @@ fn select_code(code_hash: Vec<u8>) -> SelectStatement {
     );
     select
         .expr(Expr::col((consent::Entity, consent::Column::Scope)))
+        .expr(Expr::col((consent::Entity, consent::Column::Claims)))
         .left_join(
             consent::Entity,
             Expr::col((consent::Entity, consent::Column::UserId))

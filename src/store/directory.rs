@@ -1,12 +1,11 @@
 //! What every token needs and seldom changes: roles, scopes, audiences. Read whole, kept by the caller, and read again
 //! when the version has changed; and the small facts about this installation, of which the version is one.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use keyward_entities::{client, client_audience, role, role_inclusion, scope, server_fact};
+use keyward_entities::{client, client_audience, role as role_row, role_inclusion, scope, server_fact};
 use keyward_protocol::client_metadata::{ClientMetadata, ResourceTokens};
-use keyward_protocol::role::{Role, RoleGraph};
+use keyward_protocol::role::{self, Role, RoleGraph};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
@@ -26,6 +25,8 @@ pub struct KnownScope {
     pub description: String,
     /// The permissions that tokens of this scope may carry.
     pub permissions: Vec<String>,
+    /// The roles of which a person must have one to give it; empty: anybody may.
+    pub roles: Vec<Uuid>,
 }
 
 /// Roles, scopes and audiences at one moment.
@@ -52,6 +53,20 @@ impl Directory {
         let scope = self.scopes.get(name).filter(|scope| !scope.title.is_empty())?;
         Some((&scope.title, &scope.description))
     }
+
+    /// Whether only holders of certain roles may give this scope.
+    pub fn is_for_roles(&self, name: &str) -> bool {
+        self.scopes.get(name).is_some_and(|scope| !scope.roles.is_empty())
+    }
+
+    /// Requirement RB-2: whether a person with these roles, and those that they include, may give this scope.
+    pub fn may_give(&self, held: &BTreeSet<Uuid>, name: &str) -> bool {
+        let Some(scope) = self.scopes.get(name) else { return false };
+        scope.roles.is_empty() || {
+            let reached = role::closure(&self.roles, held.iter().copied());
+            scope.roles.iter().any(|role| reached.contains(role))
+        }
+    }
 }
 
 impl Store {
@@ -72,7 +87,7 @@ impl Store {
         self.read_for_upkeep(|mut act| {
             Box::pin(async move {
                 let mut directory = Directory::default();
-                for row in act.all(role::Entity::find()).await? {
+                for row in act.all(role_row::Entity::find()).await? {
                     let role = Role {
                         name: row.name,
                         client: row.client,
@@ -88,7 +103,8 @@ impl Store {
                 }
                 for row in act.all(scope::Entity::find()).await? {
                     let permissions = serde_json::from_str(&row.permissions)?;
-                    let known = KnownScope { title: row.title, description: row.description, permissions };
+                    let roles = serde_json::from_str(&row.role_ids)?;
+                    let known = KnownScope { title: row.title, description: row.description, permissions, roles };
                     directory.scopes.insert(row.name, known);
                 }
                 for row in act.all(client_audience::Entity::find()).await? {

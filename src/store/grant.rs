@@ -1,5 +1,7 @@
 //! Grants: whether they live, their refresh tokens, and their end.
 
+use std::collections::BTreeSet;
+
 use keyward_entities::{
     StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, replay_mark,
 };
@@ -85,6 +87,8 @@ pub struct ConnectedApp {
     pub metadata: String,
     /// What was allowed.
     pub scope: ScopeSet,
+    /// The single claims that were allowed beside what the scope gives.
+    pub claims: BTreeSet<String>,
     /// Since when.
     pub since: Timestamp,
 }
@@ -203,6 +207,7 @@ impl Store {
                             client_id: client.client_id,
                             metadata: client.metadata,
                             scope: ScopeSet::parse(&row.scope).map_err(Fault::broken)?,
+                            claims: serde_json::from_str(&row.claims)?,
                             since: Timestamp::from_micros(row.created_at),
                         });
                     }
@@ -415,7 +420,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
             Timestamp::from_micros(live.grant.expires_at).min(session_rule::ends_at(&used, refresh.idle_timeout));
     }
     // Before anything is spent: what is refused here may be asked for again.
-    let access_token = match refresh.planner.plan(&live, &scope, granted) {
+    let access_token = match refresh.planner.plan(act, &live, &scope, granted).await? {
         Ok(planned) => planned,
         Err(refusal) => return Ok(Refreshed::Refused(refusal)),
     };

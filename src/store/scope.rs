@@ -2,7 +2,7 @@
 
 use keyward_entities::{audit_event, scope};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{DEFAULT_ORGANIZATION, Store, directory};
 use crate::fault::Fault;
@@ -47,6 +47,39 @@ impl Store {
                     directory::changed(&mut act).await?;
                 }
                 Ok(added)
+            })
+        })
+        .await
+    }
+
+    /// Changes what an operator chose of a scope: words, permissions, roles. `false` where there is none of this name.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn change_scope<F>(&self, name: &str, event: audit_event::Model, change: F) -> Result<bool, Fault>
+    where
+        F: FnOnce(&mut scope::Model) + Send + 'static,
+    {
+        let select = scope::Entity::find()
+            .filter(scope::Column::OrganizationId.eq(DEFAULT_ORGANIZATION))
+            .filter(scope::Column::Name.eq(name))
+            .lock_exclusive();
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let Some(mut row) = act.one(select).await? else { return Ok(false) };
+                change(&mut row);
+                let update = Query::update()
+                    .table(scope::Entity)
+                    .value(scope::Column::Title, row.title)
+                    .value(scope::Column::Description, row.description)
+                    .value(scope::Column::Permissions, row.permissions)
+                    .value(scope::Column::RoleIds, row.role_ids)
+                    .and_where(Expr::col(scope::Column::Id).eq(row.id))
+                    .take();
+                act.run(&update).await?;
+                act.insert(event).await?;
+                directory::changed(&mut act).await?;
+                Ok(true)
             })
         })
         .await

@@ -39,6 +39,11 @@ async fn every_page_is_readable_and_quiet() {
     browser.open(&format!("{request}&prompt=login")).await;
     browser.text("#notice").await;
     browser.inspect("login-again").await;
+    for display in ["popup", "touch"] {
+        browser.open(&format!("{request}&prompt=login&display={display}")).await;
+        browser.text("#notice").await;
+        browser.inspect(&format!("login-{display}")).await;
+    }
 
     browser.open(&demo.single_page_app).await;
     browser.text("#login").await;

@@ -103,6 +103,55 @@ async fn users_roles_and_groups() {
     assert_eq!(binary.run(&["--json", "users", "list"], ""), serde_json::json!([]));
 }
 
+#[tokio::test]
+async fn scopes_for_roles() {
+    let database = TestDatabase::sqlite();
+    let binary = Binary::new(&database);
+    let scope = |name: &str| {
+        let all = binary.run(&["--json", "scopes", "list"], "");
+        all.as_array().unwrap().iter().find(|scope| scope["scope"] == name).unwrap().clone()
+    };
+    binary.run(&["--json", "roles", "add", "editor"], "");
+    let words = ["--title", "Write", "--description", "Write things"];
+    let add = ["--json", "scopes", "add", "write", "--only-for-role", "editor"];
+    binary.run(&[&add[..], &words].concat(), "");
+    assert_eq!(scope("write")["only_for_roles"], serde_json::json!(["editor"]));
+    binary.run(&["--json", "scopes", "edit", "write", "--title", "Edit", "--permission", "notes:write"], "");
+    let edited = scope("write");
+    assert_eq!((&edited["title"], &edited["description"]), (&"Edit".into(), &"Write things".into()));
+    assert_eq!(edited["only_for_roles"], serde_json::json!(["editor"]), "what isn't named stays");
+    binary.run(&["--json", "scopes", "edit", "write", "--only-for-role", ""], "");
+    assert_eq!(scope("write")["only_for_roles"], serde_json::json!([]));
+    // Of the built-in scopes only the roles can change.
+    binary.run(&["--json", "scopes", "edit", "phone", "--only-for-role", "editor"], "");
+    assert_eq!(scope("phone")["only_for_roles"], serde_json::json!(["editor"]));
+    refused(&binary, &["scopes", "edit", "phone", "--title", "Telephone"], "");
+    refused(&binary, &["scopes", "edit", "nothing", "--only-for-role", "editor"], "");
+    refused(&binary, &["scopes", "edit", "write", "--only-for-role", "nobody"], "");
+    // A role that is gone opens nothing, and that is shown.
+    binary.run(&["--json", "roles", "delete", "editor"], "");
+    assert!(scope("phone")["only_for_roles"].to_string().contains("deleted role"));
+}
+
+#[tokio::test]
+async fn clients_with_published_keys() {
+    let database = TestDatabase::sqlite();
+    let binary = Binary::new(&database);
+    let keys = ["--auth-method", "private_key_jwt", "--jwks-uri", "https://batch.example/jwks"];
+    let add = ["--json", "clients", "add", "--name", "Batch", "--id", "batch", "--default-max-age", "1h"];
+    let add = [&add[..], &keys, &["--default-acr-value", "phr", "--require-auth-time"]].concat();
+    assert!(binary.run(&add, "").get("client_secret").is_none());
+    let shown = binary.run(&["--json", "clients", "show", "batch"], "")["metadata"].clone();
+    assert_eq!(shown["jwks_uri"], "https://batch.example/jwks");
+    assert_eq!((&shown["default_max_age"], &shown["require_auth_time"]), (&3600.into(), &true.into()));
+    assert_eq!(shown["default_acr_values"], serde_json::json!(["phr"]));
+    let file = database.folder().join("jwks.json");
+    std::fs::write(&file, "{\"keys\":[]}").unwrap();
+    refused(&binary, &["clients", "edit", "batch", "--jwks-file", file.to_str().unwrap()], "");
+    refused(&binary, &["clients", "edit", "batch", "--jwks-uri", ""], "");
+    refused(&binary, &["clients", "edit", "batch", "--jwks-uri", "file:///etc/passwd"], "");
+}
+
 /// A command that fails with exit code 1, a sentence and, by `--json`, a document on standard error.
 fn refused(binary: &Binary, arguments: &[&str], input: &str) {
     let mut arguments = arguments.to_vec();

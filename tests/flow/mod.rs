@@ -1,6 +1,7 @@
 //! Whole stories, from the browser's first request to the last token.
 
 mod change_password;
+mod claims;
 mod code_flow;
 mod ends;
 mod opaque_tokens;
@@ -9,3 +10,4 @@ mod overload;
 mod races;
 mod refresh;
 mod rotation;
+mod scope_roles;

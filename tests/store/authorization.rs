@@ -4,6 +4,7 @@ use futures_util::future::join_all;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::authorization::Issue;
 use keyward_entities::{authorization_code, session};
+use keyward_protocol::consent::Consented;
 use keyward_protocol::scope::ScopeSet;
 
 use super::Tables;
@@ -55,9 +56,11 @@ on_each_database! {
                 issued_at: now.micros(),
                 expires_at: now.plus_seconds(60).micros(),
                 spent_at: None,
+                requested_claims: None,
             };
             let event = app.audit_record(AuditEvent::by_cli(AuditKind::ConsentGiven)).unwrap();
-            let consent = Some((app.random.uuid_v7(now).unwrap(), scope, event));
+            let claims = [format!("claim-{number}")].into();
+            let consent = Some((app.random.uuid_v7(now).unwrap(), Consented { scope, claims }, event));
             app.store.issue_code(Issue { code, consent, touch_session: number % 2 == 0 })
         });
         for issued in join_all(issues).await {
@@ -65,7 +68,8 @@ on_each_database! {
         }
         let consented = app.store.find_consent(user.id, client).await.unwrap().unwrap();
         for number in 0..12 {
-            assert!(consented.contains(&format!("scope-{number}")), "{consented}");
+            assert!(consented.scope.contains(&format!("scope-{number}")), "{consented:?}");
+            assert!(consented.claims.contains(&format!("claim-{number}")), "{consented:?}");
         }
     }
 }

@@ -194,6 +194,7 @@ impl TestServer {
     pub async fn add_scope(&self, name: &str) {
         let now = self.app.clock.now();
         let row = scope::Model {
+            role_ids: "[]".into(),
             id: self.app.random.uuid_v7(now).unwrap(),
             organization_id: DEFAULT_ORGANIZATION,
             name: name.into(),

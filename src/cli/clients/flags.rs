@@ -71,6 +71,9 @@ pub(in crate::cli) struct MetadataFlags {
     /// File with its public keys, a JWK Set; "" for none
     #[arg(long, value_name = "FILE")]
     jwks_file: Option<PathBuf>,
+    /// Address of its public keys, a JWK Set; "" for none
+    #[arg(long, value_name = "URL")]
+    jwks_uri: Option<String>,
     /// Algorithm of its ID tokens: ES256, EdDSA, RS256 or PS256 [default: asked for on a terminal, else RS256]
     #[arg(long, value_name = "ALGORITHM", value_parser = algorithm)]
     pub(super) id_token_alg: Option<Algorithm>,
@@ -131,6 +134,16 @@ pub(in crate::cli) struct MetadataFlags {
     /// Its terms; "" for none
     #[arg(long, value_name = "URL")]
     tos_uri: Option<String>,
+    /// Age of an authentication that it accepts unless it asks for another, such as 1h, or `none`
+    #[arg(long, value_name = "DURATION", value_parser = own_age)]
+    default_max_age: Option<Choice<u64>>,
+    /// Class of authentication that it wishes for unless it asks for another, the more wanted first; can be repeated, ""
+    /// for none
+    #[arg(long = "default-acr-value", value_name = "ACR")]
+    default_acr_values: Option<Vec<String>>,
+    /// It needs auth_time in its ID tokens, which all of them have
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    require_auth_time: Option<bool>,
     /// Put the claims that scopes name into the ID token too
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     id_token_claims: Option<bool>,
@@ -178,6 +191,10 @@ fn own_lifetime(text: &str) -> Result<Choice<u64>, &'static str> {
     if text == "default" { Ok(Choice::Unset) } else { text.parse::<Seconds>().map(|span| Choice::Own(span.as_secs())) }
 }
 
+fn own_age(text: &str) -> Result<Choice<u64>, &'static str> {
+    if text == "none" { Ok(Choice::Unset) } else { text.parse::<Seconds>().map(|span| Choice::Own(span.as_secs())) }
+}
+
 impl MetadataFlags {
     /// Changes what is named. `jwks` is what the named file holds.
     pub(super) fn apply(self, jwks: Option<Option<Value>>, metadata: &mut ClientMetadata) {
@@ -201,6 +218,10 @@ impl MetadataFlags {
         put(&mut metadata.default_scope, self.default_scope);
         put(&mut metadata.token_endpoint_auth_method, self.auth_method.map(Choice::own));
         put(&mut metadata.jwks, jwks);
+        put(&mut metadata.jwks_uri, text(self.jwks_uri));
+        put(&mut metadata.default_max_age, self.default_max_age.map(Choice::own));
+        put(&mut metadata.default_acr_values, list(self.default_acr_values));
+        put(&mut metadata.require_auth_time, self.require_auth_time);
         put(&mut metadata.id_token_signed_response_alg, self.id_token_alg);
         put(&mut metadata.access_token_signed_response_alg, self.access_token_alg.map(Choice::own));
         put(&mut metadata.access_token_format, self.access_token_format.map(Choice::own));

@@ -15,10 +15,12 @@ use crate::issuer::{self, TokenResponse};
 /// `invalid_scope`, `invalid_target`; a fault where an opaque token can't be stored.
 pub async fn issue(app: &App, client: &AuthenticatedClient, parameters: &Parameters) -> Result<TokenResponse, Failure> {
     let asked = ScopeSet::parse(parameters.get("scope").unwrap_or_default())?;
-    // Scopes about a person mean nothing where there is none.
+    // Scopes about a person mean nothing where there is none, and a client has no role (requirement RB-2).
     let allowed = {
         let directory = app.directory.load();
-        client.metadata.scope.filter(|name| directory.scopes.contains_key(name) && !BUILT_IN_SCOPES.contains(&name))
+        client.metadata.scope.filter(|name| {
+            directory.scopes.contains_key(name) && !BUILT_IN_SCOPES.contains(&name) && !directory.is_for_roles(name)
+        })
     };
     let granted = scope::grantable(&asked, &allowed, &client.metadata.default_scope)?;
     let resources = resources(app, client, parameters)?;

@@ -28,6 +28,8 @@ pub struct ConsentPage<'a> {
     pub account: &'a str,
     /// What the app asks for.
     pub scopes: Vec<ConsentScope<'a>>,
+    /// The single details that it asks for beside what these give.
+    pub claims: Vec<ConsentClaim<'a>>,
     /// The sealed request that waits for the decision; hidden field `request`.
     pub pending: &'a str,
     /// The token against forged forms; hidden field `csrf`.
@@ -60,8 +62,26 @@ impl<'a> ConsentScope<'a> {
     }
 }
 
+/// A claim in people's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConsentClaim<'a> {
+    /// The claim's name in the protocol.
+    pub name: &'a str,
+    /// What it tells, in a few words.
+    pub title: String,
+}
+
+impl<'a> ConsentClaim<'a> {
+    /// The words for a claim, else its bare name.
+    pub fn describe(texts: &Texts, name: &'a str) -> Self {
+        Self { name, title: texts.find(&format!("claim-{name}"), &[]).unwrap_or_else(|| name.to_owned()) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use keyward_protocol::claims;
+
     use super::*;
     use crate::locale::Locales;
 
@@ -75,6 +95,18 @@ mod tests {
                 let scope = ConsentScope::describe(&texts, name, None);
                 assert!(scope.title != name && scope.detail != texts.get("scope-other-detail"), "{language} {name}");
             }
+        }
+    }
+
+    #[test]
+    fn every_claim_of_a_scope_has_words_in_every_language() {
+        for language in ["en", "de"] {
+            let texts = Locales::load().choose(&[language.to_owned()], None);
+            let asked_for = claims::SUPPORTED.into_iter().chain(["roles", "groups", "permissions"]);
+            for name in asked_for.filter(|name| claims::scope_of(name).is_some()) {
+                assert_ne!(ConsentClaim::describe(&texts, name).title, name, "{language}");
+            }
+            assert_eq!(ConsentClaim::describe(&texts, "shoe_size").title, "shoe_size");
         }
     }
 

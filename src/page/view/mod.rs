@@ -20,7 +20,7 @@ pub(crate) mod samples;
 mod tests;
 
 pub use change_password::ChangePasswordPage;
-pub use consent::{ConsentPage, ConsentScope};
+pub use consent::{ConsentClaim, ConsentPage, ConsentScope};
 pub use end_session::{EndSessionPage, SignedOutPage};
 pub use error::{ErrorKind, ErrorPage};
 pub use form_post::FormPostPage;
@@ -28,6 +28,8 @@ pub use home::{ConnectedApp, HomeNotice, HomePage};
 pub use login::{LoginNotice, LoginPage};
 pub use select_account::SelectAccountPage;
 pub use setup::{SetupPage, SetupState};
+
+use keyward_protocol::display::Display;
 
 use crate::locale::Texts;
 
@@ -42,6 +44,16 @@ pub struct Frame<'a> {
     pub request_id: &'a str,
     /// The name of the account that is signed in.
     pub signed_in_as: Option<&'a str>,
+    /// In what kind of window it is shown.
+    pub display: Display,
+}
+
+impl Frame<'_> {
+    /// The same in another kind of window (OpenID Connect Core §3.1.2.1, `display`).
+    #[must_use]
+    pub fn in_window(self, display: Display) -> Self {
+        Self { display, ..self }
+    }
 }
 
 /// The letter that stands for a name in its badge: the first letter or digit, as a capital where there is one.

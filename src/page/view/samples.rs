@@ -17,14 +17,15 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
         base: "/auth",
         request_id: "01JD7Y3M6V2QK8ZP4T9WXN5RBC",
         signed_in_as: who,
+        display: Display::Page,
     };
     let client = if name.is_empty() { "Acme Notes" } else { name };
     let person = if name.is_empty() { "Ada Lovelace" } else { name };
     let login = if name.is_empty() { "ada@example.com" } else { name };
     let secret = if name.is_empty() { "c2VhbGVk" } else { name };
-    let login_page = |client_name: Option<&'static str>, username, notice| {
+    let login_page = |client_name: Option<&'static str>, username, notice, display| {
         LoginPage {
-            frame: frame(None),
+            frame: frame(None).in_window(display),
             client_name: client_name.map(|_| client),
             client_host: client_name.map(|_| "notes.acme.example"),
             pending: secret,
@@ -47,6 +48,7 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
             redirect_host: if loopback_warning { "127.0.0.1" } else { "notes.acme.example" },
             account: login,
             scopes: scopes.iter().map(|scope| ConsentScope::describe(&texts, scope, None)).collect(),
+            claims: ["phone_number", "shoe_size"].map(|claim| ConsentClaim::describe(&texts, claim)).into(),
             pending: secret,
             csrf: secret,
             loopback_warning,
@@ -90,12 +92,14 @@ pub fn all(language: &str, name: &str) -> Vec<(&'static str, String)> {
     };
     let signed_out = |return_to| SignedOutPage { frame: frame(None), return_to }.render().unwrap();
     let mut pages = vec![
-        ("login", login_page(None, "", None)),
-        ("login-client", login_page(Some(""), "", None)),
-        ("login-wrong", login_page(Some(""), login, Some(LoginNotice::WrongCredentials))),
-        ("login-stale", login_page(None, login, Some(LoginNotice::StaleForm))),
-        ("login-again", login_page(Some(""), login, Some(LoginNotice::Reauthenticate))),
-        ("login-busy", login_page(None, login, Some(LoginNotice::Busy))),
+        ("login", login_page(None, "", None, Display::Page)),
+        ("login-client", login_page(Some(""), "", None, Display::Page)),
+        ("login-popup", login_page(Some(""), "", None, Display::Popup)),
+        ("login-touch", login_page(Some(""), "", None, Display::Touch)),
+        ("login-wrong", login_page(Some(""), login, Some(LoginNotice::WrongCredentials), Display::Page)),
+        ("login-stale", login_page(None, login, Some(LoginNotice::StaleForm), Display::Page)),
+        ("login-again", login_page(Some(""), login, Some(LoginNotice::Reauthenticate), Display::Page)),
+        ("login-busy", login_page(None, login, Some(LoginNotice::Busy), Display::Page)),
         ("consent", consent(false, Some("https://notes.acme.example/about?a=1&b=2"))),
         ("consent-loopback", consent(true, Some("javascript:alert(1)"))),
         (

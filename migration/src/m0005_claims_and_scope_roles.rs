@@ -1,0 +1,35 @@
+//! What the `claims` parameter asked for is kept with the code and the grant, and what a person allowed of it with the
+//! consent (OpenID Connect Core §5.5). A scope may name the roles that a person must have one of.
+
+use sea_orm_migration::prelude::*;
+
+/// The change.
+#[derive(Debug)]
+pub struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m0005_claims_and_scope_roles"
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        let nullable = |column: &str| ColumnDef::new(Alias::new(column)).text().null().take();
+        let list = |column: &str| ColumnDef::new(Alias::new(column)).text().not_null().default("[]").take();
+        for (table, column) in [
+            ("authorization_codes", nullable("requested_claims")),
+            ("grants", nullable("requested_claims")),
+            ("consents", list("claims")),
+            ("scopes", list("role_ids")),
+        ] {
+            manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).take()).await?;
+        }
+        Ok(())
+    }
+
+    async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
+        Err(DbErr::Migration("a schema is never taken back".into()))
+    }
+}

@@ -36,6 +36,11 @@ impl Cookies {
         set
     }
 
+    /// The name of the cookie whose name holds `part`.
+    pub fn name_with(&self, part: &str) -> Option<&str> {
+        self.0.iter().map(|(name, _)| name.as_str()).find(|name| name.contains(part))
+    }
+
     /// Forgets all cookies.
     pub fn clear(&mut self) {
         self.0.clear();
@@ -138,6 +143,7 @@ pub fn query_value(url: &str, name: &str) -> Option<String> {
 }
 
 /// A code verifier and its S256 challenge (RFC 7636 §4.1, §4.2).
+#[derive(Clone)]
 pub struct Pkce {
     /// The verifier: 43 characters.
     pub verifier: String,

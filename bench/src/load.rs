@@ -1,8 +1,8 @@
 //! The closed loop: each connection begins its next operation when the last one has been answered.
 //!
 //! An operation is one or more requests that a [`Step`] writes and judges. Operations that fail are counted and the
-//! first few are kept as text; only successful ones enter rate and latencies. Left out: open-loop (fixed rate) load,
-//! so latencies say how long an answer takes at full load and not how a queue grows.
+//! first few are kept as text; only successful ones enter rate and latencies. Left out: load of a given rate, which is
+//! in [`crate::paced`]; so latencies say here how long an answer takes at full load and not how a queue grows.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -16,9 +16,9 @@ use crate::machine;
 use crate::wire::{Connection, Response};
 
 /// How many failed operations a result shows.
-const SHOWN_ERRORS: usize = 5;
+pub const SHOWN_ERRORS: usize = 5;
 /// An answer that takes longer than this ends its operation as failed.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a run with a number of operations may take at most.
 const RUN_TIMEOUT: Duration = Duration::from_secs(300);
 
@@ -66,6 +66,8 @@ pub struct Plan {
     pub address: SocketAddr,
     /// The server's process, whose share of its core is measured.
     pub server: u32,
+    /// The database's process, if the benchmark started one on the same core.
+    pub database: Option<u32>,
     /// Load before measuring; none for runs that count operations.
     pub warm_up: Duration,
     /// When to end.
@@ -88,6 +90,8 @@ pub struct Measured {
     pub generator_busy: f64,
     /// The server's use of its core, 0 to 1 (more if it runs on several).
     pub server_busy: f64,
+    /// The use of that core by the database that the benchmark started, 0 to 1.
+    pub database_busy: f64,
 }
 
 impl Measured {
@@ -105,6 +109,37 @@ struct Span {
     end: Option<Instant>,
     /// Operations of each connection.
     each: u64,
+}
+
+/// Processor seconds of everybody who takes part, at a moment.
+#[derive(Clone, Copy)]
+pub struct Busy {
+    at: Instant,
+    generator: f64,
+    server: f64,
+    database: f64,
+}
+
+impl Busy {
+    /// Now.
+    pub fn sample(plan: &Plan) -> Self {
+        Self {
+            at: clock::now(),
+            generator: machine::cpu_seconds(std::process::id()),
+            server: machine::cpu_seconds(plan.server),
+            database: machine::family_cpu_seconds(plan.database),
+        }
+    }
+
+    /// The shares of a core of generator, server and database from `earlier` to this moment.
+    pub fn since(&self, earlier: &Self) -> (f64, f64, f64) {
+        let seconds = self.at.saturating_duration_since(earlier.at).as_secs_f64().max(f64::EPSILON);
+        (
+            (self.generator - earlier.generator) / seconds,
+            (self.server - earlier.server) / seconds,
+            (self.database - earlier.database) / seconds,
+        )
+    }
 }
 
 /// What one connection counted.
@@ -150,15 +185,11 @@ pub async fn run<S: Step>(plan: Plan, steps: Vec<S>) -> Result<(Measured, Vec<S>
     }
 
     clock::pause(begin.saturating_duration_since(clock::now())).await;
-    let sampled = clock::now();
-    let (generator_before, server_before) =
-        (machine::cpu_seconds(std::process::id()), machine::cpu_seconds(plan.server));
+    let before = Busy::sample(&plan);
     let (patience, mut after) = match plan.limit {
         Limit::Time(time) => {
             clock::pause(time).await;
-            let now = clock::now();
-            let busy = (machine::cpu_seconds(std::process::id()), machine::cpu_seconds(plan.server));
-            (ANSWER_TIMEOUT * 2, Some((now, busy)))
+            (ANSWER_TIMEOUT * 2, Some(Busy::sample(&plan)))
         }
         Limit::Each(_) => (RUN_TIMEOUT, None),
     };
@@ -170,10 +201,8 @@ pub async fn run<S: Step>(plan: Plan, steps: Vec<S>) -> Result<(Measured, Vec<S>
         Ok::<_, Failure>(ended)
     });
     let mut ended = joined.await.map_err(|_| Failure::new("the run did not end in time"))??;
-    let (until, (generator_after, server_after)) = after.take().unwrap_or_else(|| {
-        (clock::now(), (machine::cpu_seconds(std::process::id()), machine::cpu_seconds(plan.server)))
-    });
-    let sampled_seconds = until.saturating_duration_since(sampled).as_secs_f64().max(f64::EPSILON);
+    let after = after.take().unwrap_or_else(|| Busy::sample(&plan));
+    let (generator_busy, server_busy, database_busy) = after.since(&before);
 
     ended.sort_by_key(|(index, _, _)| *index);
     let mut latencies = Histogram::new();
@@ -199,8 +228,9 @@ pub async fn run<S: Step>(plan: Plan, steps: Vec<S>) -> Result<(Measured, Vec<S>
         latencies,
         errors,
         first_errors,
-        generator_busy: (generator_after - generator_before) / sampled_seconds,
-        server_busy: (server_after - server_before) / sampled_seconds,
+        generator_busy,
+        server_busy,
+        database_busy,
     };
     Ok((measured, steps))
 }
@@ -236,7 +266,7 @@ async fn drive<S: Step>(address: SocketAddr, connection: Connection, mut step: S
                 begun = now;
                 connection = Some(open);
             }
-            Ok(Ended::Failed(reason)) => {
+            Ok(Ended::Failed(reason) | Ended::Refused { words: reason, .. }) => {
                 tally.fail(reason);
                 begun = clock::now();
                 connection = Some(open);
@@ -258,22 +288,39 @@ async fn drive<S: Step>(address: SocketAddr, connection: Connection, mut step: S
 }
 
 /// How an operation ended.
-enum Ended {
+pub enum Ended {
+    /// It succeeded.
     Done,
+    /// It failed, for this reason.
     Failed(String),
+    /// The server refused it for overload: 503 with Retry-After (RFC 9110 §15.6.4).
+    Refused {
+        /// What the answer was.
+        words: String,
+        /// From sending the refused request to its answer.
+        took: Duration,
+    },
+    /// The connection broke.
     Broken(String),
+    /// There is no work left.
     Finished,
 }
 
 /// All requests of one operation.
-async fn operation<S: Step>(connection: &mut Connection, step: &mut S, request: &mut Vec<u8>) -> Ended {
+pub async fn operation<S: Step>(connection: &mut Connection, step: &mut S, request: &mut Vec<u8>) -> Ended {
     loop {
         request.clear();
         match step.request(request) {
             Next::Send => {}
             Next::Finished => return Ended::Finished,
         }
+        let sent = clock::now();
         match connection.exchange(request).await {
+            Ok(response) if response.status == 503 && response.headers("retry-after").next().is_some() => {
+                step.abandon();
+                let took = clock::now().saturating_duration_since(sent);
+                return Ended::Refused { words: response.summary(), took };
+            }
             Ok(response) => match step.response(&response) {
                 Progress::More => {}
                 Progress::Done => return Ended::Done,
@@ -339,7 +386,13 @@ mod tests {
             async { "a" }
         });
         let address = serve(Router::new().route("/", count.clone()).route("/more", count)).await;
-        let plan = Plan { address, server: std::process::id(), warm_up: Duration::ZERO, limit: Limit::Each(25) };
+        let plan = Plan {
+            address,
+            server: std::process::id(),
+            database: None,
+            warm_up: Duration::ZERO,
+            limit: Limit::Each(25),
+        };
         let (measured, steps) = run(plan, pairs(address, 4)).await.unwrap();
         assert_eq!((measured.operations, measured.errors, steps.len()), (100, 0, 4));
         assert!(measured.rate() > 0.0);
@@ -353,6 +406,7 @@ mod tests {
         let plan = Plan {
             address,
             server: std::process::id(),
+            database: None,
             warm_up: Duration::ZERO,
             limit: Limit::Time(Duration::from_millis(100)),
         };

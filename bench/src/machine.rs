@@ -133,6 +133,25 @@ pub fn cpu_seconds(process: u32) -> f64 {
     ticks(&read(&format!("/proc/{process}/stat"))) as f64 / TICKS
 }
 
+/// [`cpu_seconds`] of a process and of all its children that live; 0 without a process.
+pub fn family_cpu_seconds(process: Option<u32>) -> f64 {
+    let Some(process) = process else { return 0.0 };
+    let parent = process.to_string();
+    let children = std::fs::read_dir("/proc").into_iter().flatten().filter_map(Result::ok).filter_map(|entry| {
+        let id: u32 = entry.file_name().to_str()?.parse().ok()?;
+        let stat = read(&format!("/proc/{id}/stat"));
+        // Field 4, the parent: the second behind the name.
+        let behind_name = stat.rsplit_once(')')?.1;
+        (behind_name.split_whitespace().nth(1) == Some(parent.as_str())).then(|| ticks(&stat) as f64 / TICKS)
+    });
+    cpu_seconds(process) + children.sum::<f64>()
+}
+
+/// Whether this process is root's.
+pub fn is_root() -> bool {
+    line_value(&read("/proc/self/status"), "Uid").and_then(|ids| ids.split_whitespace().next()) == Some("0")
+}
+
 /// `utime` and `stime`: fields 14 and 15, counted behind the name, which may itself hold spaces and brackets.
 fn ticks(stat: &str) -> u64 {
     let behind_name = stat.rsplit_once(')').map(|(_, rest)| rest).unwrap_or_default();
@@ -216,5 +235,18 @@ mod tests {
     fn this_process_has_memory() {
         let memory = memory(std::process::id());
         assert!(memory.resident_kib > 0 && memory.peak_kib >= memory.anonymous_kib);
+    }
+
+    #[test]
+    fn a_family_is_a_process_and_its_children() {
+        let own = std::process::id();
+        let mut child = Command::new("sh").args(["-c", "i=0; while :; do i=$((i+1)); done"]).spawn().unwrap();
+        while cpu_seconds(child.id()) < 0.05 {
+            std::thread::yield_now();
+        }
+        assert!(family_cpu_seconds(Some(own)) > cpu_seconds(own));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(family_cpu_seconds(None), 0.0);
     }
 }

@@ -3,6 +3,7 @@
 //! Each child is ended by its own process id and waited for, also when the benchmark fails or is interrupted. What a
 //! child writes to its error stream goes to a file, whose end is shown when something goes wrong.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -15,9 +16,9 @@ use crate::failure::{During, Failure};
 use crate::wire::{Connection, write_get};
 
 /// How long a child may take until it answers.
-const START_LIMIT: Duration = Duration::from_secs(60);
+const START_LIMIT: Duration = Duration::from_secs(120);
 /// How long a child may take to end in good order before it is killed.
-const END_LIMIT: Duration = Duration::from_secs(10);
+const END_LIMIT: Duration = Duration::from_secs(60);
 /// How much of a child's error stream a message shows.
 const TAIL_BYTES: u64 = 3_000;
 
@@ -26,6 +27,8 @@ pub struct Running {
     name: String,
     child: Child,
     log: PathBuf,
+    /// The signal that asks it to end.
+    end_signal: &'static str,
     /// Held open: a floor ends when its standard input does.
     _input: Option<ChildStdin>,
 }
@@ -41,7 +44,13 @@ impl Running {
         let spawned = command.stdin(Stdio::piped()).stdout(output).stderr(errors).spawn();
         let mut child = spawned.during(format!("starting {name}"))?;
         let input = child.stdin.take();
-        Ok(Self { name: name.to_owned(), child, log, _input: input })
+        Ok(Self { name: name.to_owned(), child, log, end_signal: "-TERM", _input: input })
+    }
+
+    /// Has the child asked by SIGINT, not SIGTERM, to end.
+    pub fn ended_by_interrupt(mut self) -> Self {
+        self.end_signal = "-INT";
+        self
     }
 
     /// The child's process id. `taskset` replaces itself with the program, so it is the program's.
@@ -57,7 +66,7 @@ impl Running {
     /// Waits until a GET of `path` is answered with 200.
     ///
     /// # Errors
-    /// When the child ends first or takes more than a minute; the message shows the end of its error stream.
+    /// When the child ends first or takes more than two minutes; the message shows the end of its error stream.
     pub async fn wait_ready(&mut self, address: SocketAddr, host: &str, path: &str) -> Result<(), Failure> {
         let mut request = Vec::new();
         write_get(&mut request, host, path, "");
@@ -90,13 +99,14 @@ impl Running {
         self.child.try_wait().during(format!("looking after {}", self.name))
     }
 
-    /// Asks the child to end (SIGTERM) and waits for it; kills it when it doesn't within 10 s.
+    /// Asks the child to end and waits for it; kills it when it doesn't within a minute.
     pub fn end(&mut self) {
         if matches!(self.child.try_wait(), Ok(Some(_))) {
             return;
         }
         // The standard library only knows SIGKILL; a server should end in good order, so that its next start is normal.
-        let asked = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).stderr(Stdio::null()).status();
+        let asked =
+            Command::new("kill").args([self.end_signal, &self.child.id().to_string()]).stderr(Stdio::null()).status();
         if asked.is_ok_and(|status| status.success()) {
             let deadline = clock::now() + END_LIMIT;
             while clock::now() < deadline {
@@ -120,7 +130,7 @@ impl Drop for Running {
 }
 
 /// A command that runs `program` on one core, if one is given.
-pub fn on_core(core: Option<usize>, program: &Path) -> Command {
+pub fn on_core(core: Option<usize>, program: impl AsRef<OsStr>) -> Command {
     match core {
         Some(core) => {
             let mut command = Command::new("taskset");
@@ -148,6 +158,8 @@ pub struct Server {
     address: SocketAddr,
     environment: Vec<(String, String)>,
     core: Option<usize>,
+    /// A program and its arguments under which the server runs: an instrument that counts instructions.
+    under: Vec<String>,
     running: Option<Running>,
 }
 
@@ -181,7 +193,17 @@ impl Server {
             environment.push(("KEYWARD_DATABASE_URL".to_owned(), url.to_owned()));
         }
         environment.extend_from_slice(settings);
-        Ok(Self { binary, folder: folder.to_owned(), address, environment, core, running: None })
+        Ok(Self { binary, folder: folder.to_owned(), address, environment, core, under: Vec::new(), running: None })
+    }
+
+    /// From the next start on the server runs under this program.
+    pub fn run_under(&mut self, program: Vec<String>) {
+        self.under = program;
+    }
+
+    /// The folder of its master key and, with SQLite, of its database.
+    pub fn data(&self) -> PathBuf {
+        self.folder.join("data")
     }
 
     /// Where the server listens.
@@ -205,7 +227,14 @@ impl Server {
     /// When it can't be started or doesn't get ready.
     pub async fn start(&mut self) -> Result<Duration, Failure> {
         self.stop();
-        let mut command = on_core(self.core, &self.binary);
+        let mut command = match self.under.split_first() {
+            None => on_core(self.core, &self.binary),
+            Some((program, arguments)) => {
+                let mut command = on_core(self.core, program);
+                command.args(arguments).arg(&self.binary);
+                command
+            }
+        };
         command.arg("serve");
         self.equip(&mut command);
         let host = self.host();

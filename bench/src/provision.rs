@@ -36,6 +36,8 @@ pub struct User {
 /// Everybody whom the scenarios use.
 pub struct Accounts {
     suffix: String,
+    /// The audience of the tokens.
+    pub resource: String,
     /// The resource server that introspects.
     pub api: Client,
     /// A machine with the client credentials grant.
@@ -94,6 +96,7 @@ impl Accounts {
             )?,
             web_es256: web("bench-web-es256", "ES256")?,
             web_rs256: web("bench-web-rs256", "RS256")?,
+            resource,
             suffix,
         })
     }

@@ -9,19 +9,18 @@ use aws_lc_rs::rand;
 use rusqlite::{Connection, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
+use super::ROW_BODY;
 use crate::failure::{During, Failure};
 
 /// The most rows of one transaction.
 const GROUP: usize = 256;
 /// Waiting rows before callers wait for room.
 const QUEUE: usize = 1_024;
-/// Bytes of a row beside its key.
-const BODY: usize = 300;
 
 /// A waiting row.
 struct Insert {
     key: [u8; 32],
-    body: [u8; BODY],
+    body: [u8; ROW_BODY],
     answer: oneshot::Sender<bool>,
 }
 
@@ -70,7 +69,7 @@ impl Committer {
         let mut key = [0; 32];
         rand::fill(&mut key).during("asking for random bytes")?;
         let (answer, answered) = oneshot::channel();
-        let insert = Insert { key, body: [0x5a; BODY], answer };
+        let insert = Insert { key, body: [0x5a; ROW_BODY], answer };
         self.queue.send(insert).await.map_err(|_| Failure::new("the writer has ended"))?;
         match answered.await {
             Ok(true) => Ok(()),

@@ -5,6 +5,7 @@
 //! nothing but what its name says.
 
 mod commit;
+mod insert;
 mod sign;
 
 use std::net::SocketAddr;
@@ -26,7 +27,11 @@ use serde::Serialize;
 use crate::clock;
 use crate::failure::{During, Failure};
 use commit::Committer;
+use insert::Inserter;
 use sign::{Es256, Rs256};
+
+/// Bytes of a stored row beside its key.
+const ROW_BODY: usize = 300;
 
 /// A floor's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, ValueEnum)]
@@ -41,6 +46,8 @@ pub enum Floor {
     Verify,
     /// One ES256 signature and one durable commit, grouped with others.
     SignCommit,
+    /// One ES256 signature and one durable insert into PostgreSQL.
+    SignInsert,
     /// One RS256 signature.
     SignRs256,
     /// One Argon2id hash; not over HTTP.
@@ -55,6 +62,7 @@ impl Floor {
             Self::Sign => "sign",
             Self::Verify => "verify",
             Self::SignCommit => "sign_commit",
+            Self::SignInsert => "sign_insert",
             Self::SignRs256 => "sign_rs256",
             Self::Argon2 => "argon2",
         }
@@ -78,19 +86,32 @@ pub struct HashRate {
     pub max: f64,
 }
 
-/// Serves a floor until standard input ends.
+/// Serves a floor until standard input ends. `database` is the PostgreSQL URL of the floor that inserts.
 ///
 /// # Errors
 /// When the address can't be bound or the floor can't be prepared.
-pub async fn serve(floor: Floor, listen: SocketAddr, folder: &Path) -> Result<(), Failure> {
+pub async fn serve(floor: Floor, listen: SocketAddr, folder: &Path, database: Option<&str>) -> Result<(), Failure> {
+    if floor == Floor::SignInsert {
+        let url = database.ok_or_else(|| Failure::new("--database with a PostgreSQL URL is missing"))?;
+        let inserter = Arc::new(Inserter::open(url).await?);
+        answer(inserting(Es256::new()?, inserter.clone()), listen).await?;
+        return inserter.close().await;
+    }
     let router = match floor {
         Floor::Json2k => json2k(),
         Floor::Sign => signing(Es256::new()?),
         Floor::SignRs256 => signing_rs256(Rs256::new()?),
         Floor::Verify => verifying(Es256::new()?)?,
         Floor::SignCommit => committing(Es256::new()?, Committer::open(&folder.join("floor.db"))?),
-        Floor::Argon2 => return Err(Failure::new("argon2 is no HTTP floor: give --seconds in place of --listen")),
+        Floor::SignInsert | Floor::Argon2 => {
+            return Err(Failure::new("argon2 is no HTTP floor: give --seconds in place of --listen"));
+        }
     };
+    answer(router, listen).await
+}
+
+/// Answers by a router until standard input ends.
+async fn answer(router: Router, listen: SocketAddr) -> Result<(), Failure> {
     let router = router.route("/ready", get(|| async { StatusCode::OK }));
     let listener = tokio::net::TcpListener::bind(listen).await.during(format!("listening on {listen}"))?;
     // Small answers at once, as a server would.
@@ -206,6 +227,17 @@ fn committing(key: Es256, committer: Committer) -> Router {
         }
     };
     Router::new().route("/token", post(answer)).with_state(Arc::new((key, committer)))
+}
+
+fn inserting(key: Es256, inserter: Arc<Inserter>) -> Router {
+    let answer = |State(state): State<Arc<(Es256, Arc<Inserter>)>>, _body: Bytes| async move {
+        let (key, inserter) = state.as_ref();
+        match inserter.insert().await.and_then(|()| key.token()) {
+            Ok(token) => token_answer(&token),
+            Err(failure) => broken(&failure),
+        }
+    };
+    Router::new().route("/token", post(answer)).with_state(Arc::new((key, inserter)))
 }
 
 #[cfg(test)]

@@ -32,6 +32,17 @@ impl Login {
         Self { flow, host, user, pair, cookies: Cookies::default(), stage: Stage::Authorize, number: 0 }
     }
 
+    /// Another browser of the same user. The PKCE pair may be the same, for no login here ends in a redemption.
+    pub fn another(&self) -> Self {
+        let pair = self.pair.clone();
+        Self::new(&self.host, &self.flow, self.user.clone(), pair)
+    }
+
+    /// The name of the session's cookie, once it is signed in.
+    pub fn session_cookie_name(&self) -> Option<&str> {
+        self.cookies.name_with("session")
+    }
+
     /// The Cookie field of the last login's session.
     pub fn into_session(self) -> String {
         self.cookies.field_line()

@@ -45,6 +45,11 @@ impl Refresh {
         self
     }
 
+    /// The current refresh tokens of its chains.
+    pub fn chains(&self) -> impl Iterator<Item = &str> {
+        self.chains.iter().map(String::as_str)
+    }
+
     /// The access tokens kept.
     pub fn into_tokens(self) -> Vec<String> {
         self.collected.unwrap_or_default()

@@ -1,0 +1,107 @@
+//! Overload: what happens to those who are admitted, and to those who are refused, when four times as many come as can
+//! be served.
+//!
+//! First the closed loop of the usual connections gives the capacity and the latencies without overload. Then many
+//! connections begin operations at four times that rate. Whoever is admitted should hardly notice; the others are to be
+//! refused at once, with 503 and Retry-After.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::clock;
+use crate::failure::Failure;
+use crate::load::{Limit, Measured, Step};
+use crate::paced;
+use crate::report::overload::OverloadRow;
+use crate::say;
+use crate::scenario::login::Login;
+use crate::scenario::refresh::IdToken;
+use crate::stage::Stage;
+
+/// How much more comes than can be served.
+const EXCESS: f64 = 4.0;
+/// The fewest connections of paced load.
+const FEWEST: usize = 256;
+/// The most: a process may usually have 1,024 files open.
+const MOST: usize = 900;
+/// Chains of refresh tokens of each connection.
+const CHAINS: usize = 4;
+
+/// What is overloaded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum Way {
+    /// Refreshing without `openid`: the database.
+    Refresh,
+    /// Authorization and redemption: the database, several times an operation.
+    CodeFlow,
+    /// Login page and password: the threads that hash.
+    Login,
+}
+
+impl Way {
+    /// The name on the command line and in the report.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refresh => "refresh",
+            Self::CodeFlow => "code_flow",
+            Self::Login => "login",
+        }
+    }
+}
+
+/// Measures one way.
+///
+/// # Errors
+/// When it can't be prepared; failed operations are in the row instead.
+pub async fn measure(stage: &mut Stage, way: Way) -> Result<OverloadRow, Failure> {
+    say(&format!("overload of {}: capacity", way.name()));
+    let usual = stage.setting.connections;
+    match way {
+        Way::Refresh => {
+            let steps = stage.refreshers(IdToken::Absent, usual, CHAINS).await?;
+            let calm = stage.timed(steps).await?;
+            let steps = stage.refreshers(IdToken::Absent, connections(stage, &calm), CHAINS).await?;
+            storm(stage, way, calm, steps).await
+        }
+        Way::CodeFlow => {
+            let flow = stage.flow("openid profile", "ES256");
+            let steps = stage.browsers(&flow, usual).await?;
+            let calm = stage.timed(steps).await?;
+            let steps = stage.browsers(&flow, connections(stage, &calm)).await?;
+            storm(stage, way, calm, steps).await
+        }
+        Way::Login => {
+            let steps = stage.logins("bench-storm").await?;
+            let users: Vec<Login> = steps.iter().map(Login::another).collect();
+            let calm = stage.timed(steps).await?;
+            let count = connections(stage, &calm);
+            let steps = users.iter().cycle().take(count).map(Login::another).collect();
+            storm(stage, way, calm, steps).await
+        }
+    }
+}
+
+/// So many connections that one whose operation takes five times the unloaded p99 is free again at its next time.
+fn connections(stage: &Stage, calm: &Measured) -> usize {
+    let p99_seconds = calm.latencies.percentile_microseconds(0.99) / 1_000_000.0;
+    let needed = (calm.rate() * EXCESS * p99_seconds * 5.0).ceil();
+    // A float that is no number becomes 0 here, and too great a one the bound.
+    (needed as usize).clamp(stage.setting.depth.choose(FEWEST, 64), MOST)
+}
+
+async fn storm<S: Step>(stage: &Stage, way: Way, calm: Measured, steps: Vec<S>) -> Result<OverloadRow, Failure> {
+    let (rate, connections) = (calm.rate() * EXCESS, steps.len());
+    if rate <= 0.0 {
+        return Ok(OverloadRow::without_capacity(way, &calm));
+    }
+    say(&format!("overload of {}: {rate:.0} operations a second on {connections} connections", way.name()));
+    // The server comes to rest first.
+    clock::pause(stage.setting.depth.choose(Duration::from_secs(1), Duration::from_millis(100))).await;
+    let plan = stage.plan(Limit::Time(stage.setting.time), stage.setting.warm_up());
+    let stormy = paced::run(plan, stage.setting.time, rate, steps).await?;
+    Ok(OverloadRow::new(way, connections, rate, &calm, &stormy))
+}

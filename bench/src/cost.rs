@@ -214,6 +214,13 @@ impl<'l> Line<'l> {
         if let Some((_, behind)) = self.file.split_once("/library/") {
             return format!("Rust's {}", behind.split('/').next().unwrap_or(behind));
         }
+        if self.file.starts_with("/aws-lc/") {
+            return "aws-lc, C and assembly".to_owned();
+        }
+        // The C library is built from a folder of its own, with paths that begin there.
+        if self.file.starts_with("./") {
+            return "the C library".to_owned();
+        }
         let by_name = self.function.trim_start_matches(['<', '&']).split("::").next().unwrap_or_default();
         if self.is_ours() {
             return by_name.to_owned();
@@ -235,7 +242,9 @@ mod tests {
         4,000 (40.00%)  /root/.cargo/registry/src/index.crates.io-1/tokio-1.54.0/src/task.rs:tokio::run'2 [/x/keyward]\n\
         3,000 (30.00%)  src/store/grant.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
         2,000 (20.00%)  /rustc/abc/library/core/src/ptr.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
-        1,000 (10.00%)  ???:p256_mul [/x/keyward]\n";
+        600 ( 6.00%)  /aws-lc/generated-src/p256.S:p256_mul [/x/keyward]\n\
+        300 ( 3.00%)  ./malloc/./malloc/malloc.c:free [/usr/lib/libc.so.6]\n\
+        100 ( 1.00%)  ???:0x1234 [/x/keyward]\n";
 
     #[test]
     fn instructions_are_told_by_whose_code_they_are() {
@@ -245,7 +254,14 @@ mod tests {
             report.origins.iter().map(|share| (share.name.as_str(), share.instructions)).collect();
         assert_eq!(
             named,
-            [("tokio-1.54.0", 400), ("keyward", 300), ("Rust's core", 200), ("C and assembly without a file", 100)]
+            [
+                ("tokio-1.54.0", 400),
+                ("keyward", 300),
+                ("Rust's core", 200),
+                ("aws-lc, C and assembly", 60),
+                ("the C library", 30),
+                ("C and assembly without a file", 10),
+            ]
         );
         let rotate = "keyward::store::grant::rotate::{{closure}}";
         assert_eq!((report.functions[0].name.as_str(), report.functions[0].instructions), (rotate, 500));

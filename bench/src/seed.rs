@@ -169,7 +169,7 @@ impl Target {
                     Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("42501") => {
                         crate::say("the account may not ask for a checkpoint; it may fall into a measurement");
                     }
-                    outcome => drop(outcome.during("writing PostgreSQL's pages to the disk")?),
+                    outcome => outcome.map(|_| ()).during("writing PostgreSQL's pages to the disk")?,
                 }
                 connection.close().await.during("closing a connection to PostgreSQL")
             }

@@ -37,7 +37,7 @@ impl Inserter {
         let mut key = [0; 32];
         rand::fill(&mut key).during("asking for random bytes")?;
         let insert = sqlx::query("INSERT INTO keyward_bench_floor (key, body) VALUES ($1, $2)");
-        let done = insert.bind(&key[..]).bind(&[0x5a; ROW_BODY][..]).execute(&self.pool).await;
+        let done = insert.bind(&key[..]).bind(&[0x5a_u8; ROW_BODY][..]).execute(&self.pool).await;
         match done.during("inserting")?.rows_affected() {
             1 => Ok(()),
             rows => Err(Failure::new(format!("one row was inserted and {rows} were written"))),

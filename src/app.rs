@@ -11,6 +11,7 @@ use keyward_guard::{AccessToken, KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
 use keyward_protocol::access_token::may_be_client_id;
 use moka::sync::Cache;
+use tokio::sync::Notify;
 
 use crate::account::client_keys::PublishedKeys;
 use crate::account::password::PasswordPool;
@@ -18,6 +19,7 @@ use crate::audit::{AuditEvent, AuditQueue};
 use crate::clock::Clock;
 use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
+use crate::lifecycle::Lifecycle;
 use crate::locale::Locales;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, system_lookup};
@@ -27,6 +29,7 @@ use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
 use crate::status_list::StatusLists;
 use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
+use crate::store::schema::SchemaState;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
 
 /// Clients kept in memory.
@@ -37,6 +40,15 @@ const CACHED_TOKENS: u64 = 20_000;
 const POLL_MILLIS: u64 = 250;
 /// Within how many seconds every node that reaches the database acts by such a change: some polls, and reading.
 pub const PROPAGATION: u64 = 1;
+/// How long such a question waits for its answer, in milliseconds.
+const POLL_TIMEOUT_MILLIS: u64 = 5000;
+/// How long what is kept in memory is used without a word from the database, in microseconds: the bound after which a
+/// change is seen on every node.
+const STALE_MICROS: i64 = PROPAGATION.cast_signed() * 1_000_000;
+/// Pause between two batches of expired rows, in milliseconds.
+const CLEANUP_PAUSE_MILLIS: u64 = 10;
+/// Pause before a broken connection for notices is made anew, in milliseconds.
+const LISTEN_AGAIN_MILLIS: u64 = 1000;
 
 /// Scopes that every installation has; the pages have their texts.
 pub const BUILT_IN_SCOPES: [&str; 9] =
@@ -88,6 +100,14 @@ pub struct App {
     /// Its entity tag.
     pub provider_metadata_etag: ArcSwap<String>,
     seen_version: AtomicI64,
+    /// When the version was last found to be the one seen, or what is kept was read anew; microseconds.
+    heard_at: AtomicI64,
+    /// Held while what is kept in memory is read anew: of two that do so at once the later must not lose.
+    reloading: tokio::sync::Mutex<()>,
+    /// Somebody told of a change.
+    told: Notify,
+    /// Where the process is between its start and its end.
+    pub lifecycle: Lifecycle,
 }
 
 /// Opens the database that the settings name, whatever the age of its schema.
@@ -101,7 +121,7 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
         busy_timeout: settings.database.busy_timeout.as_secs(),
         synchronous: settings.database.synchronous,
     };
-    match settings.database_backend() {
+    let store = match settings.database_backend() {
         DatabaseBackend::Sqlite { path } => {
             if let Some(folder) = path.parent() {
                 // What is in there is for the server alone.
@@ -112,26 +132,36 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
                     .map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))?;
             }
             Store::open_sqlite(&path, &options)
-                .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))
+                .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))?
         }
-        DatabaseBackend::Postgres { url } => Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options),
+        DatabaseBackend::Postgres { url } => {
+            Store::open_postgres(secrecy::ExposeSecret::expose_secret(&url), &options)?
+        }
+    };
+    if settings.redis.url.is_some() {
+        // For rediss://, whose connections ask the process for its provider.
+        crate::serve::install_provider();
     }
+    store.with_redis(&settings.redis)
 }
 
 /// Opens the database that the settings name, and brings its schema up to date where the settings allow.
 ///
 /// # Errors
-/// Where it can't be opened, or its schema is older than this program and may not be changed.
+/// Where it can't be opened, its schema is older than this program and may not be changed, or it is too new for it.
 pub async fn open_store(settings: &Settings) -> Result<Store, Fault> {
     let store = connect_store(settings)?;
-    let pending = store.pending_migrations().await?;
-    if pending > 0 {
-        if !settings.database.migrate_at_start {
+    match store.schema_state().await? {
+        SchemaState::Current => {}
+        SchemaState::Older(pending) if !settings.database.migrate_at_start => {
             return Err(Fault::broken(format_args!(
                 "the database's schema is {pending} changes behind this program; run `keyward migrate`"
             )));
         }
-        store.migrate().await?;
+        SchemaState::Newer(changes) => {
+            tracing::warn!(changes, "the database's schema is newer than this program; finish the upgrade");
+        }
+        SchemaState::Older(_) | SchemaState::TooNew => store.migrate().await?,
     }
     Ok(store)
 }
@@ -176,6 +206,10 @@ impl App {
             provider_metadata: ArcSwap::default(),
             provider_metadata_etag: ArcSwap::default(),
             seen_version: AtomicI64::new(-1),
+            heard_at: AtomicI64::new(0),
+            reloading: tokio::sync::Mutex::new(()),
+            told: Notify::new(),
+            lifecycle: Lifecycle::default(),
             settings: settings.into(),
         };
         app.add_missing_keys().await?;
@@ -187,6 +221,7 @@ impl App {
     /// Starts what runs beside the requests; it ends with the runtime.
     pub fn start_background(self: &Arc<Self>) {
         tokio::spawn(Arc::clone(self).follow_changes());
+        tokio::spawn(Arc::clone(self).listen_for_changes());
         tokio::spawn(Arc::clone(self).clean_up());
         tokio::spawn(Arc::clone(self).follow_key_schedule());
     }
@@ -205,7 +240,9 @@ impl App {
     /// # Errors
     /// Where the database fails: then everything stays as it was.
     pub async fn reload_if_changed(&self) -> Result<(), Fault> {
+        let asked_at = self.clock.now();
         if self.store.directory_version().await? == self.seen_version.load(Ordering::Acquire) {
+            self.heard_at.fetch_max(asked_at.micros(), Ordering::AcqRel);
             return Ok(());
         }
         self.reload().await
@@ -216,6 +253,8 @@ impl App {
     /// # Errors
     /// As [`App::reload_if_changed`].
     pub async fn reload(&self) -> Result<(), Fault> {
+        let _alone = self.reloading.lock().await;
+        let asked_at = self.clock.now();
         // The version first: a change that comes while the rest is read is seen by the next look.
         let version = self.store.directory_version().await?;
         let directory = self.store.directory().await?;
@@ -231,14 +270,56 @@ impl App {
         self.seen_version.store(version, Ordering::Release);
         self.clients.invalidate_all();
         self.verified.invalidate_all();
+        self.heard_at.fetch_max(asked_at.micros(), Ordering::AcqRel);
         Ok(())
+    }
+
+    /// Whether what is kept in memory may be used: no longer ago than the bound it was found to be what the database has.
+    fn is_abreast(&self) -> bool {
+        self.clock.now().micros().saturating_sub(self.heard_at.load(Ordering::Acquire)) <= STALE_MICROS
+    }
+
+    /// Waits on a connection for notices of changes; polling goes on beside it.
+    async fn listen_for_changes(self: Arc<Self>) {
+        let mut away = false;
+        loop {
+            let outcome: Result<(), Fault> = async {
+                let Some(mut notices) = self.store.notices().await? else { return Ok(()) };
+                if away {
+                    tracing::info!("notices of changes are heard again");
+                    away = false;
+                }
+                loop {
+                    // One before the first notice: a change may have come while nobody listened.
+                    self.told.notify_one();
+                    notices.next().await?;
+                }
+            }
+            .await;
+            let Err(fault) = outcome else { return };
+            if !away {
+                tracing::warn!(error = %fault, "notices of changes can't be heard; changes are seen by polling");
+            }
+            away = true;
+            self.clock.sleep_millis(LISTEN_AGAIN_MILLIS).await;
+        }
     }
 
     async fn follow_changes(self: Arc<Self>) {
         let mut away = false;
         loop {
-            self.clock.sleep_millis(POLL_MILLIS).await;
-            match self.reload_if_changed().await {
+            tokio::select! {
+                () = self.clock.sleep_millis(POLL_MILLIS) => {}
+                () = self.told.notified() => {}
+            }
+            // A database that doesn't answer is as good as away.
+            let looked = tokio::select! {
+                looked = self.reload_if_changed() => looked,
+                () = self.clock.sleep_millis(POLL_TIMEOUT_MILLIS) => {
+                    Err(Fault::Unavailable("the database doesn't answer in time".to_owned()))
+                }
+            };
+            match looked {
                 Ok(()) if away => {
                     away = false;
                     tracing::info!("the database is back");
@@ -260,17 +341,26 @@ impl App {
         loop {
             let interval = self.settings.cleanup.interval.as_secs();
             self.clock.sleep_until(self.clock.now().plus_seconds(interval)).await;
-            loop {
-                match self.store.remove_expired(self.settings.cleanup.batch.into(), self.clock.now()).await {
-                    Ok(0) => break,
-                    Ok(rows) => tracing::debug!(rows, "expired rows were removed"),
-                    Err(fault) => {
-                        tracing::warn!(error = %fault, "expired rows could not be removed");
-                        break;
-                    }
-                }
+            if let Err(fault) = self.clean_up_once().await {
+                tracing::warn!(error = %fault, "expired rows could not be removed");
             }
         }
+    }
+
+    /// Removes all that has expired and gives back what that leaves free, with pauses in which others get their turn.
+    async fn clean_up_once(&self) -> Result<(), Fault> {
+        loop {
+            let rows = self.store.remove_expired(self.settings.cleanup.batch.into(), self.clock.now()).await?;
+            if rows == 0 {
+                break;
+            }
+            tracing::debug!(rows, "expired rows were removed");
+            self.clock.sleep_millis(CLEANUP_PAUSE_MILLIS).await;
+        }
+        while self.store.give_back_pages().await? > 0 {
+            self.clock.sleep_millis(CLEANUP_PAUSE_MILLIS).await;
+        }
+        Ok(())
     }
 
     async fn add_built_in_scopes(&self) -> Result<(), Fault> {
@@ -303,6 +393,10 @@ impl App {
     /// # Errors
     /// Where the database fails.
     pub async fn client(&self, client_id: &str) -> Result<Option<Arc<RegisteredClient>>, Fault> {
+        // A node that hears nothing asks: here, for almost every request names a client.
+        if !self.is_abreast() {
+            self.reload_if_changed().await?;
+        }
         if let Some(client) = self.clients.get(client_id) {
             return Ok(Some(client));
         }

@@ -41,6 +41,7 @@ fn routes() -> Vec<Route> {
         ("/.well-known/oauth-protected-resource", Open, get(protected_resource_metadata::handle)),
         ("/.well-known/webfinger", Open, get(webfinger::handle)),
         ("/csrf-token", None, get(csrf_token::handle)),
+        ("/health/startup", None, get(health::startup)),
         ("/health/live", None, get(health::live)),
         ("/health/ready", None, get(health::ready)),
         ("/login", None, get(login::handle).post(login::handle_form)),

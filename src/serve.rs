@@ -1,6 +1,6 @@
 //! Listening: plain or TLS, with an orderly end.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use axum::response::Redirect;
 use axum_server::Handle;
 use axum_server::tls_rustls::RustlsConfig;
 use http::Uri;
+use socket2::SockRef;
 
 use crate::account::setup_link;
 use crate::app::App;
@@ -18,6 +19,9 @@ use crate::http::connection_limit::Limited;
 use crate::router::router;
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry;
+
+/// Time between the end of listening and that of idle connections, in milliseconds.
+const LAST_REQUESTS_MILLIS: u64 = 500;
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP it asks `read_anew` for the settings and takes over what can change while it
 /// runs, and the TLS certificate; the rest waits for the next start.
@@ -44,7 +48,8 @@ pub async fn run(
     let certificate = certificate(&app.settings).await?;
     tokio::spawn(reload_on_signal(Arc::clone(&app), read_anew, certificate.clone()));
     let handle = Handle::new();
-    tokio::spawn(stop_on_signal(handle.clone(), app.settings.server.shutdown_grace.as_duration()));
+    let listening = listener.try_clone().map_err(Fault::broken)?;
+    tokio::spawn(stop_on_signal(Arc::clone(&app), listening, handle.clone()));
     let main = listen_on(Arc::clone(&app), listener, handle.clone(), certificate);
     let redirecting = async {
         match app.settings.server.http_redirect_listen {
@@ -204,17 +209,42 @@ async fn reload_on_signal(
     }
 }
 
-async fn stop_on_signal(handle: Handle<SocketAddr>, grace: Duration) {
+/// Stops in an orderly way at the first signal and at once at the second.
+///
+/// At SIGTERM the server denies its readiness and goes on serving for `server.drain_delay`, so that load balancers look
+/// elsewhere before it stops listening; Ctrl-C doesn't wait for that. Then it stops listening, a moment before connections
+/// are closed: one that was just made has not brought its request yet. Then running requests get `server.shutdown_grace`.
+async fn stop_on_signal(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
         tracing::error!("signals can't be received: the server ends only by being killed");
         return;
     };
+    let delay = tokio::select! {
+        _ = terminate.recv() => app.settings.server.drain_delay.as_secs(),
+        _ = interrupt.recv() => 0,
+    };
+    let orderly = async {
+        app.lifecycle.drain();
+        tracing::info!(seconds = delay, "stopping: no longer ready; requests are still served");
+        app.clock.sleep_until(app.clock.now().plus_seconds(delay)).await;
+        tracing::info!("stopping: running requests are finished");
+        // Further connections are refused, and nobody who is refused has sent anything.
+        if let Err(error) = SockRef::from(&listener).shutdown(Shutdown::Both) {
+            tracing::warn!(%error, "the server goes on listening until its connections are closed");
+        }
+        if delay > 0 {
+            app.clock.sleep_millis(LAST_REQUESTS_MILLIS).await;
+        }
+        handle.graceful_shutdown(Some(app.settings.server.shutdown_grace.as_duration()));
+        std::future::pending::<()>().await;
+    };
     tokio::select! {
+        () = orderly => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
-    tracing::info!("stopping: running requests are finished");
-    handle.graceful_shutdown(Some(grace));
+    tracing::warn!("stopping at once: running requests are broken off");
+    handle.shutdown();
 }

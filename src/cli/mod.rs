@@ -9,6 +9,7 @@ mod config;
 #[cfg(feature = "demo")]
 mod demo;
 mod groups;
+mod health;
 mod keys;
 mod migrate;
 mod output;
@@ -68,8 +69,10 @@ enum Command {
     /// Check settings, or show what can be set
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Bring the database's schema up to date
-    Migrate,
+    /// Bring the database's schema up to date, or move from SQLite to PostgreSQL
+    Migrate(migrate::MigrateFlags),
+    /// Ask the running server of these settings whether it is ready
+    Health,
     #[command(flatten)]
     Stored(StoredCommand),
 }
@@ -138,10 +141,14 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
         #[cfg(feature = "demo")]
         Command::Demo(flags) => demo::run(flags).map(|()| None),
         Command::Config(command) => config::run(command, load).map(Some),
-        Command::Migrate => {
+        Command::Migrate(flags) => {
             let settings = load()?;
             start_log();
-            runtime(Threads::One)?.block_on(migrate::run(&settings)).map(Some)
+            runtime(Threads::One)?.block_on(migrate::run(&settings, flags)).map(Some)
+        }
+        Command::Health => {
+            let settings = load()?;
+            runtime(Threads::One)?.block_on(health::run(&settings)).map(Some)
         }
         Command::Stored(command) => {
             let settings = load()?;
@@ -236,6 +243,10 @@ mod tests {
         for line in [
             "serve",
             "migrate",
+            "migrate --to postgres://keyward@db/keyward",
+            "migrate --to -",
+            "health",
+            "migrate --to-file /run/secrets/url",
             "setup-link",
             "users add ada --email a@x.example --email-verified --role admin --role shop/owner --group staff --password-stdin",
             "users add ada --no-password",

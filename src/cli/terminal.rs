@@ -49,6 +49,17 @@ pub(super) fn new_password(source: PasswordSource) -> Result<SecretString, Failu
     }
 }
 
+/// Reads one line from standard input that others shouldn't see.
+///
+/// # Errors
+/// Where the input isn't one line of UTF-8.
+pub(super) fn secret_line(what: &str) -> Result<SecretString, Failure> {
+    if std::io::stdin().is_terminal() {
+        return prompt_password(&format!("{what}: "));
+    }
+    password_of(std::io::stdin().lock())
+}
+
 fn prompt_password(prompt: &str) -> Result<SecretString, Failure> {
     rpassword::prompt_password(prompt)
         .map(SecretString::from)
@@ -88,7 +99,7 @@ fn password_of(input: impl Read) -> Result<SecretString, Failure> {
     let text = text_of(input)?;
     let text = text.strip_suffix('\n').map_or(text.as_str(), |text| text.strip_suffix('\r').unwrap_or(text));
     if text.contains(['\n', '\r']) {
-        return Err(Failure::refused("standard input holds more than one line; a password is one"));
+        return Err(Failure::refused("standard input holds more than one line, where one is wanted"));
     }
     Ok(SecretString::from(text))
 }

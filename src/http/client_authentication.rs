@@ -146,12 +146,12 @@ async fn judge(
             let token_endpoint = app.settings.endpoint("/token");
             let audiences = [app.settings.issuer(), &token_endpoint, endpoint];
             let leeway = app.settings.tokens.clock_leeway.as_secs();
-            let accepted =
-                client_authentication::check_assertion(&claims, client_id, &audiences, leeway, app.clock.now())?;
+            let now = app.clock.now();
+            let accepted = client_authentication::check_assertion(&claims, client_id, &audiences, leeway, now)?;
             // RFC 7523 §3 (7), protocol decision 22: once until exp.
             let mark =
                 app.secrets.token_hash.hash_list(&[b"client_assertion", client_id.as_bytes(), accepted.jti.as_bytes()]);
-            if !app.store.use_once(mark, accepted.remember_until).await? {
+            if !app.store.use_once(mark, accepted.remember_until, now).await? {
                 return Err(Refusal::new(ErrorCode::InvalidClient, "The assertion was used before.").into());
             }
             Ok(AuthenticatedClient(client))

@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::header::{self, Entry, HeaderName, HeaderValue};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::refused::{Refused, Shed};
 use super::{RequestId, json, log_fault};
@@ -25,6 +25,7 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
         // Without chance there is no id, and the request's own answer will say what is wrong.
         None => app.random.label().unwrap_or_else(|_| HeaderValue::from_static("")),
     });
+    let version = request.version();
     request.extensions_mut().insert(id.clone());
     let mut response = match foreign_host(&app, &request) {
         Some(host) => misdirected(&app, host),
@@ -51,6 +52,11 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     let headers = response.headers_mut();
     headers.reserve(12);
     headers.insert(REQUEST_ID, id.value().clone());
+    // RFC 9112 §9.6: who keeps a connection for the next request hears that there is none. HTTP/2 has its own word for
+    // that (GOAWAY), which is sent when the server stops listening.
+    if version < Version::HTTP_2 && app.lifecycle.is_draining() {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     unless_set(headers, header::CONTENT_SECURITY_POLICY, STRICT_POLICY);
     unless_set(headers, header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     unless_set(

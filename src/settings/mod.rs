@@ -50,6 +50,8 @@ pub struct Settings {
     pub server: ServerSettings,
     /// The database.
     pub database: DatabaseSettings,
+    /// Redis or Valkey, where there is one.
+    pub redis: RedisSettings,
     /// Signing keys and the key that seals them.
     pub keys: KeySettings,
     /// Lifetimes of codes and tokens.
@@ -110,6 +112,8 @@ pub struct ServerSettings {
     pub request_timeout: Seconds,
     /// Time that running requests get when the server stops.
     pub shutdown_grace: Seconds,
+    /// Time between saying that it isn't ready and ceasing to listen.
+    pub drain_delay: Seconds,
 }
 
 /// The database.
@@ -127,6 +131,19 @@ pub struct DatabaseSettings {
     pub synchronous: Synchronous,
     /// How long a statement waits for another one's lock.
     pub busy_timeout: Seconds,
+}
+
+/// Redis or Valkey.
+#[derive(Clone, Debug)]
+pub struct RedisSettings {
+    /// Its URL; none where the database does its work.
+    pub url: Option<SecretString>,
+    /// PEM file with the authority of its certificate; none for those of the operating system.
+    pub tls_ca_file: Option<PathBuf>,
+    /// What the names of keys and channels begin with.
+    pub key_prefix: String,
+    /// How long an answer or a connection is waited for.
+    pub timeout: Seconds,
 }
 
 /// How SQLite makes a commit durable (its `PRAGMA synchronous`).
@@ -450,6 +467,7 @@ impl Default for Settings {
                 max_connections: 10_000,
                 request_timeout: Seconds(30),
                 shutdown_grace: Seconds(20),
+                drain_delay: Seconds(5),
             },
             database: DatabaseSettings {
                 url: SecretString::from("sqlite:keyward.db"),
@@ -458,6 +476,12 @@ impl Default for Settings {
                 migrate_at_start: true,
                 synchronous: Synchronous::Full,
                 busy_timeout: Seconds(5),
+            },
+            redis: RedisSettings {
+                url: None,
+                tls_ca_file: None,
+                key_prefix: "keyward".to_owned(),
+                timeout: Seconds(2),
             },
             keys: KeySettings {
                 master_key_file: PathBuf::from("master.key"),

@@ -241,6 +241,13 @@ pub static TABLE: &[Setting] = &[
     )
     .fixed(|fresh, running| keep(&mut fresh.server.shutdown_grace, &running.server.shutdown_grace)),
     Setting::new(
+        "server.drain_delay",
+        r#""5s""#,
+        duration(Seconds(0), Seconds::minutes(10), |s, v| s.server.drain_delay = v),
+        "How long the server goes on serving after SIGTERM while /health/ready says that it isn't ready, so that load \
+         balancers stop sending before it stops listening: longer than they take to notice. Ctrl-C doesn't wait.",
+    ),
+    Setting::new(
         "database.url",
         r#""sqlite:keyward.db""#,
         Kind::Text {
@@ -310,6 +317,65 @@ pub static TABLE: &[Setting] = &[
         "How long a statement waits for a lock that another connection holds.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.busy_timeout, &running.database.busy_timeout)),
+    Setting::new(
+        "redis.url",
+        r#""""#,
+        Kind::Text {
+            what: "redis://USER:PASSWORD@HOST/NUMBER, the same with rediss for TLS, or \"\" for none",
+            put: |s, v| {
+                s.redis.url = optional(v, |v| value::redis_url(v).map(|()| SecretString::from(v)))?;
+                Ok(())
+            },
+        },
+        "Redis or Valkey for several servers on one PostgreSQL: what lives for minutes (the marks of assertions that were \
+         used) goes there in place of the database, and servers tell each other of changes through it. rediss:// speaks \
+         TLS. Without it the database does both.",
+    )
+    .secret()
+    .weak(
+        |s| s.redis.url.as_ref().is_some_and(|url| value::redis_travels_in_clear(url.expose_secret())),
+        "the connection to Redis leaves this machine without TLS; use rediss://",
+    )
+    .fixed(|fresh, running| {
+        let text = |s: &Settings| s.redis.url.as_ref().map(|url| url.expose_secret().to_owned());
+        let differs = text(fresh) != text(running);
+        fresh.redis.url.clone_from(&running.redis.url);
+        differs
+    }),
+    Setting::new(
+        "redis.tls_ca_file",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_PATH,
+            put: |s, v| {
+                s.redis.tls_ca_file = optional(v, path)?;
+                Ok(())
+            },
+        },
+        "PEM file with the authority whose certificates Redis may show; \"\" means those of the operating system.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.redis.tls_ca_file, &running.redis.tls_ca_file)),
+    Setting::new(
+        "redis.key_prefix",
+        r#""keyward""#,
+        Kind::Text {
+            what: "letters, digits, \"-\", \"_\", \".\" and \":\"",
+            put: |s, v| {
+                s.redis.key_prefix = value::key_prefix(v)?;
+                Ok(())
+            },
+        },
+        "What the names of all keys and channels begin with, for a Redis that others use too. Servers of one installation \
+         share it; two installations must not.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.redis.key_prefix, &running.redis.key_prefix)),
+    Setting::new(
+        "redis.timeout",
+        r#""2s""#,
+        duration(SECOND, MINUTE, |s, v| s.redis.timeout = v),
+        "How long the server waits for Redis to answer or to be reached. What needs it is then refused with 503.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.redis.timeout, &running.redis.timeout)),
     Setting::new(
         "keys.master_key_file",
         r#""master.key""#,

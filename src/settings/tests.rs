@@ -117,7 +117,7 @@ fn names_are_plain_and_unique() {
     // That name belongs to the setting `keys.master_key_file`.
     assert_eq!(find("keys.master_key").unwrap().file_variable(), None);
     let secrets: Vec<_> = TABLE.iter().filter(|setting| setting.secret).map(|setting| setting.path).collect();
-    assert_eq!(secrets, ["database.url", "keys.master_key"]);
+    assert_eq!(secrets, ["database.url", "redis.url", "keys.master_key"]);
 }
 
 /// For each setting a value other than its default: in TOML, and as a variable writes it. Some need a second setting to
@@ -147,12 +147,17 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("server.max_connections", "5", "5", ""),
     ("server.request_timeout", r#""1m""#, "60", ""),
     ("server.shutdown_grace", "0", "0s", ""),
+    ("server.drain_delay", r#""30s""#, "30s", ""),
     ("database.url", r#""sqlite:other.db""#, "sqlite:other.db", ""),
     ("database.max_connections", "3", "3", ""),
     ("database.max_waiting", "32", "32", ""),
     ("database.migrate_at_start", "false", "false", ""),
     ("database.synchronous", r#""normal""#, "normal", ""),
     ("database.busy_timeout", r#""1s""#, "1s", ""),
+    ("redis.url", r#""redis://localhost/1""#, "redis://localhost/1", ""),
+    ("redis.tls_ca_file", r#""/ca.pem""#, "/ca.pem", ""),
+    ("redis.key_prefix", r#""other""#, "other", ""),
+    ("redis.timeout", r#""5s""#, "5s", ""),
     ("keys.master_key_file", r#""/run/secrets/key""#, "/run/secrets/key", ""),
     ("keys.master_key", r#""correct horse""#, "correct horse", ""),
     ("keys.algorithms", r#"["ES256", "RS256"]"#, "ES256,RS256", ""),
@@ -389,6 +394,9 @@ fn texts_of_a_wrong_form_are_refused() {
         ("database.url = \"mysql://a\"", "must be sqlite:PATH or postgres://"),
         ("keys.master_key_file = \"\"", "path"),
         ("keys.master_key = \" a\"", "white space"),
+        ("redis.url = \"http://localhost\"", "must be redis://"),
+        ("redis.url = \"rediss://localhost/#insecure\"", "must be redis://"),
+        ("redis.key_prefix = \"a b\"", "letters, digits"),
         ("keys.algorithms = []", "at least one"),
         ("keys.algorithms = [\"HS256\"]", "isn't one of ES256, RS256, EdDSA, PS256"),
         ("keys.algorithms = [\"ES256\", \"ES256\"]", "named twice"),
@@ -437,6 +445,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         ("server.trusted_proxies = [\"0.0.0.0/0\"]", "server.trusted_proxies"),
         ("database.url = \"postgres://db.example.com/k\"", "database.url"),
         ("database.synchronous = \"normal\"", "database.synchronous"),
+        ("redis.url = \"redis://redis.example.com\"", "redis.url"),
         ("keys.algorithms = [\"ES256\"]", "keys.algorithms"),
         ("keys.rotation_interval = 0", "keys.rotation_interval"),
         ("tokens.access_token_lifetime = \"61m\"", "tokens.access_token_lifetime"),
@@ -454,7 +463,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         assert_eq!(warnings.len(), 1, "{file}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("keyward.toml:1: {path}: ")), "{warnings:?}");
     }
-    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 17, "a warning isn't tested above");
+    assert_eq!(TABLE.iter().filter(|setting| setting.weak.is_some()).count(), 18, "a warning isn't tested above");
     let iterations = load("passwords.argon2_iterations = 1").unwrap().warnings();
     assert!(iterations[0].starts_with("passwords.argon2_memory_kib: "), "{iterations:?}");
 }

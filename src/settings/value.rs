@@ -177,6 +177,37 @@ pub(super) fn database_travels_in_clear(url: &str) -> bool {
     !local && !matches!(mode.as_str(), "require" | "verify-ca" | "verify-full")
 }
 
+/// Checks `redis://…` or `rediss://…`. The URL may hold a password, so no answer repeats it.
+pub(super) fn redis_url(text: &str) -> Result<(), String> {
+    let right = Url::parse(text).is_ok_and(|url| {
+        let number = url.path().trim_matches('/');
+        matches!(url.scheme(), "redis" | "rediss")
+            && url.host_str().is_some_and(|host| !host.is_empty())
+            && (number.is_empty() || whole_number(number).is_some())
+            // `#insecure` would switch off the check of the certificate.
+            && url.fragment().is_none()
+    });
+    if right { Ok(()) } else { Err("must be redis://USER:PASSWORD@HOST/NUMBER, or rediss:// for TLS".into()) }
+}
+
+/// Whether a Redis URL leaves this machine without TLS.
+pub(super) fn redis_travels_in_clear(url: &str) -> bool {
+    let Ok(url) = Url::parse(url) else { return false };
+    let host = url.host_str().unwrap_or_default();
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    url.scheme() == "redis" && !local
+}
+
+/// Reads what the names of keys begin with.
+pub(super) fn key_prefix(text: &str) -> Result<String, String> {
+    let right = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(right) {
+        return Err("must be 1 to 64 letters, digits, \"-\", \"_\", \".\" or \":\"".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Checks a level, or levels by part of the program: `info`, `warn,keyward=debug`.
 pub(super) fn log_level(text: &str) -> Result<(), String> {
     let level = |word: &str| matches!(word, "off" | "error" | "warn" | "info" | "debug" | "trace");

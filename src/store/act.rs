@@ -1,23 +1,34 @@
 //! What an act sees of a database: statements in, rows out.
 
+use std::sync::atomic::AtomicBool;
+
 use keyward_entities::{Cell, Cells, NULL, Record, StatementText};
 use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, EntityTrait, QueryResult, QueryTrait, Select,
-    Statement, StatementBuilder, Value,
+    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, QueryTrait,
+    RuntimeErr, Select, SqlxError, Statement, StatementBuilder, Value,
 };
 
 use crate::fault::Fault;
 
 /// The connection that an act runs on.
 #[derive(Debug)]
-pub struct Act<'t>(pub(super) Connection<'t>);
+pub struct Act<'t> {
+    pub(super) connection: Connection<'t>,
+    /// Set where the act changes what every node keeps in memory.
+    pub(super) changed: &'t AtomicBool,
+}
 
 #[derive(Debug)]
 pub(super) enum Connection<'t> {
     Sqlite(&'t mut rusqlite::Connection),
     Transaction(&'t DatabaseTransaction),
-    Pool(&'t DatabaseConnection),
+    /// Reads outside of a transaction.
+    Pool {
+        pool: &'t DatabaseConnection,
+        /// The most that the pool holds.
+        connections: u32,
+    },
 }
 
 /// A row, read column by column in the order of the statement.
@@ -71,9 +82,9 @@ impl Cells for Row {
 impl Act<'_> {
     /// The dialect that statements are built for.
     pub const fn backend(&self) -> DbBackend {
-        match self.0 {
+        match self.connection {
             Connection::Sqlite(_) => DbBackend::Sqlite,
-            Connection::Transaction(_) | Connection::Pool(_) => DbBackend::Postgres,
+            Connection::Transaction(_) | Connection::Pool { .. } => DbBackend::Postgres,
         }
     }
 
@@ -82,7 +93,7 @@ impl Act<'_> {
     /// # Errors
     /// Where the database is away or refuses the statement.
     pub async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, Fault> {
-        match &mut self.0 {
+        match &mut self.connection {
             Connection::Sqlite(connection) => {
                 let mut prepared = connection.prepare_cached(&statement.sql)?;
                 let count = prepared.column_count();
@@ -96,7 +107,17 @@ impl Act<'_> {
                 Ok(rows)
             }
             Connection::Transaction(transaction) => Ok(from_postgres(transaction.query_all_raw(statement).await?)),
-            Connection::Pool(pool) => Ok(from_postgres(pool.query_all_raw(statement).await?)),
+            Connection::Pool { pool, connections } => {
+                // A read that broke with its connection has done nothing and is done again on another one. The pool may
+                // hold nothing but dead connections: each goes when it is found out.
+                for _ in 0..*connections {
+                    match pool.query_all_raw(statement.clone()).await {
+                        Err(error) if was_dead(&error) => tracing::debug!(%error, "a connection of the pool was dead"),
+                        outcome => return Ok(from_postgres(outcome?)),
+                    }
+                }
+                Ok(from_postgres(pool.query_all_raw(statement).await?))
+            }
         }
     }
 
@@ -105,13 +126,13 @@ impl Act<'_> {
     /// # Errors
     /// As [`Act::rows`].
     pub async fn exec(&mut self, statement: Statement) -> Result<u64, Fault> {
-        match &mut self.0 {
+        match &mut self.connection {
             Connection::Sqlite(connection) => {
                 let mut prepared = connection.prepare_cached(&statement.sql)?;
                 Ok(prepared.execute(bind(&statement))? as u64)
             }
             Connection::Transaction(transaction) => Ok(transaction.execute_raw(statement).await?.rows_affected()),
-            Connection::Pool(pool) => Ok(pool.execute_raw(statement).await?.rows_affected()),
+            Connection::Pool { .. } => Err(Fault::broken("something is written outside of an act")),
         }
     }
 
@@ -185,6 +206,23 @@ impl Act<'_> {
     pub async fn exists<E: EntityTrait>(&mut self, select: Select<E>) -> Result<bool, Fault> {
         let statement = select.build(self.backend());
         Ok(!self.rows(statement).await?.is_empty())
+    }
+}
+
+/// Whether the connection broke, and not the database refused: the socket did, or the server ended the connection
+/// before the statement came (PostgreSQL's 57P01 and 57P02, class 08).
+pub(super) fn was_dead(error: &DbErr) -> bool {
+    match error {
+        DbErr::Conn(RuntimeErr::SqlxError(inner))
+        | DbErr::Exec(RuntimeErr::SqlxError(inner))
+        | DbErr::Query(RuntimeErr::SqlxError(inner)) => match &**inner {
+            SqlxError::Io(_) => true,
+            SqlxError::Database(refusal) => {
+                refusal.code().is_some_and(|code| code.starts_with("08") || matches!(code.as_ref(), "57P01" | "57P02"))
+            }
+            _ => false,
+        },
+        _ => false,
     }
 }
 

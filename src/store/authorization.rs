@@ -324,11 +324,16 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         Ok(planned) => planned,
         Err(refusal) => return Ok(Redeemed::Refused(refusal)),
     };
+    let look_again = match &redemption.refresh_token {
+        Some(token) => token.expires_at.min(redemption.grant_expires_at),
+        None => redemption.grant_expires_at,
+    };
     let spend = Query::update()
         .table(authorization_code::Entity)
         .value(authorization_code::Column::SpentAt, now.micros())
-        // A spent code is kept as long as its grant can live, so that a replay ends the grant.
-        .value(authorization_code::Column::ExpiresAt, Ord::max(redemption.grant_expires_at.micros(), code.expires_at))
+        // A spent code is kept as long as its grant, so that a replay ends the grant. This is when cleaning up looks
+        // whether the family still lives (see `cleanup.rs`).
+        .value(authorization_code::Column::ExpiresAt, Ord::max(look_again.micros(), code.expires_at))
         .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
         .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
         .take();

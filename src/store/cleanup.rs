@@ -1,16 +1,23 @@
-//! Removing what has expired, in small batches that hold no lock for long.
+//! Removing what has expired, in small batches that hold no lock for long: each batch of a kind is an act of its own, and
+//! of several nodes one works at a time while the others pass by.
 //!
 //! A code, its grant and the grant's refresh tokens go together: the code is kept as long as the grant so that a replay
 //! ends the grant (RFC 6749 §4.1.2), and every token that was ever used is kept as long as the grant so that using it
-//! again does (RFC 9700 §4.14.2). The end of all three is that of the code, which its redemption set (see
-//! `authorization.rs`).
+//! again does (RFC 9700 §4.14.2). They go when nothing of the family can be used any more: neither a refresh token nor an
+//! access token that the last of them may have brought. A refresh doesn't write when that is. The code's row says when to
+//! look again; a family that lives then is looked at again when its newest refresh token will have ended.
+
+use std::collections::HashMap;
 
 use keyward_entities::{
-    authorization_code, grant, opaque_token, refresh_token, replay_mark, server_fact, session, status_entry,
+    authorization_code, client, grant, opaque_token, refresh_token, replay_mark, server_fact, session, status_entry,
 };
 use keyward_protocol::Timestamp;
-use sea_orm::sea_query::{Expr, ExprTrait, IntoColumnRef, IntoIden, Order, Query, SelectStatement};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use keyward_protocol::client_metadata::ClientMetadata;
+use sea_orm::sea_query::{
+    CaseStatement, Expr, ExprTrait, IntoColumnRef, IntoIden, LockBehavior, LockType, Order, Query, SelectStatement,
+};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement};
 use uuid::Uuid;
 
 use super::{Act, Store};
@@ -20,51 +27,120 @@ use crate::fault::Fault;
 /// a refresh token.
 const KEPT: u64 = 3600;
 
+/// The longest that `tokens.access_token_lifetime` can be set to, in seconds. A client may have a longer one of its own.
+const LONGEST_ACCESS_TOKEN: u64 = 86_400;
+
 /// The fact that says up to which refresh token the seals of the tokens before were removed.
 const SEALS_CLEARED: &str = "seals_cleared_until";
 
+/// Pages that SQLite gives back in one act.
+const PAGES: u64 = 64;
+
+/// A kind of rows that expire.
+#[derive(Debug, Clone, Copy)]
+enum Expired {
+    Seals,
+    Families,
+    EndedGrants,
+    Codes,
+    Sessions(session::Column),
+    Marks,
+    AccessTokens,
+}
+
 impl Store {
-    /// Removes at most `batch` rows of each kind; gives how many rows it worked on, and zero where nothing was left.
+    /// Removes at most `batch` rows of each kind; gives how many rows it worked on, and zero where nothing was left or
+    /// another node is at work.
     ///
     /// # Errors
     /// Where the database fails.
     pub async fn remove_expired(&self, batch: u64, now: Timestamp) -> Result<u64, Fault> {
-        let past = now.minus_seconds(KEPT);
-        self.act(move |mut act| {
+        let kinds = [
+            Expired::Seals,
+            Expired::Families,
+            Expired::EndedGrants,
+            Expired::Codes,
+            Expired::Sessions(session::Column::ExpiresAt),
+            Expired::Sessions(session::Column::EndedAt),
+            Expired::Marks,
+            Expired::AccessTokens,
+        ];
+        let mut done = 0;
+        for kind in kinds {
+            done += self.act(move |mut act| Box::pin(async move { remove(&mut act, kind, batch, now).await })).await?;
+        }
+        Ok(done)
+    }
+
+    /// Gives pages that were left over back to the file system where they are a quarter of the file or more; gives how
+    /// many. On PostgreSQL that is the work of its own autovacuum, and a SQLite file from before this was possible keeps
+    /// what it has for later use.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn give_back_pages(&self) -> Result<u64, Fault> {
+        self.act(|mut act| {
             Box::pin(async move {
-                // Comes first: on PostgreSQL it locks the row by which servers that clean up take turns.
-                let mut done = clear_seals(&mut act, batch, past).await?;
-                let expired_codes = oldest(
-                    authorization_code::Entity,
-                    authorization_code::Column::GrantId,
-                    authorization_code::Column::ExpiresAt,
-                    past,
-                    batch,
-                );
-                done += remove_grants(&mut act, &expired_codes, batch, now).await?;
-                let ended_grants = oldest(grant::Entity, grant::Column::Id, grant::Column::EndedAt, past, batch);
-                done += remove_grants(&mut act, &ended_grants, batch, now).await?;
-                done += remove_codes(&mut act, batch, past).await?;
-                for end in [session::Column::ExpiresAt, session::Column::EndedAt] {
-                    let sessions = oldest(session::Entity, session::Column::Id, end, past, batch);
-                    let delete = Query::delete()
-                        .from_table(session::Entity)
-                        .and_where(Expr::col(session::Column::Id).in_subquery(sessions))
-                        .take();
-                    done += act.run(&delete).await?;
+                let dialect = act.backend();
+                if dialect != DbBackend::Sqlite {
+                    return Ok(0);
                 }
-                let marks =
-                    oldest(replay_mark::Entity, replay_mark::Column::Mark, replay_mark::Column::ExpiresAt, now, batch);
-                let delete = Query::delete()
-                    .from_table(replay_mark::Entity)
-                    .and_where(Expr::col(replay_mark::Column::Mark).in_subquery(marks))
-                    .take();
-                done += act.run(&delete).await?;
-                done += remove_access_tokens(&mut act, batch, now, past).await?;
-                Ok(done)
+                let mut pragma = async |text: &'static str| -> Result<u64, Fault> {
+                    let rows = act.rows(Statement::from_string(dialect, text)).await?;
+                    let number = rows.into_iter().next().map(|mut row| row.take::<i64>("pages")).transpose()?;
+                    Ok(number.and_then(|number| u64::try_from(number).ok()).unwrap_or_default())
+                };
+                // 2 is INCREMENTAL.
+                if pragma("PRAGMA auto_vacuum").await? != 2 {
+                    return Ok(0);
+                }
+                let (free, all) = (pragma("PRAGMA freelist_count").await?, pragma("PRAGMA page_count").await?);
+                if free < PAGES || free < all / 4 {
+                    return Ok(0);
+                }
+                let give = Statement::from_string(dialect, format!("PRAGMA incremental_vacuum({PAGES})"));
+                act.rows(give).await?;
+                Ok(PAGES)
             })
         })
         .await
+    }
+}
+
+async fn remove(act: &mut Act<'_>, kind: Expired, batch: u64, now: Timestamp) -> Result<u64, Fault> {
+    // On PostgreSQL the fact's row is the token of those who clean up: who doesn't get it leaves the work to its holder.
+    let fact = server_fact::Entity::find()
+        .filter(server_fact::Column::Name.eq(SEALS_CLEARED))
+        .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let Some(fact) = act.one(fact).await? else { return Ok(0) };
+    let past = now.minus_seconds(KEPT);
+    match kind {
+        Expired::Seals => clear_seals(act, &fact.value, batch, past).await,
+        Expired::Families => remove_families(act, batch, now).await,
+        Expired::EndedGrants => {
+            let ended = oldest(grant::Entity, grant::Column::Id, grant::Column::EndedAt, past, batch);
+            let ids = column(act, &ended, "id").await?;
+            remove_grants(act, ids, batch, now).await
+        }
+        Expired::Codes => remove_codes(act, batch, past).await,
+        Expired::Sessions(end) => {
+            let sessions = oldest(session::Entity, session::Column::Id, end, past, batch);
+            let delete = Query::delete()
+                .from_table(session::Entity)
+                .and_where(Expr::col(session::Column::Id).in_subquery(sessions))
+                .take();
+            act.run(&delete).await
+        }
+        Expired::AccessTokens => remove_access_tokens(act, batch, now, past).await,
+        Expired::Marks => {
+            let marks =
+                oldest(replay_mark::Entity, replay_mark::Column::Mark, replay_mark::Column::ExpiresAt, now, batch);
+            let delete = Query::delete()
+                .from_table(replay_mark::Entity)
+                .and_where(Expr::col(replay_mark::Column::Mark).in_subquery(marks))
+                .take();
+            act.run(&delete).await
+        }
     }
 }
 
@@ -82,13 +158,111 @@ where
         .take()
 }
 
+/// The ids that a selection of one column gives.
+async fn column(act: &mut Act<'_>, select: &SelectStatement, name: &'static str) -> Result<Vec<Uuid>, Fault> {
+    let statement = act.backend().build(select);
+    act.rows(statement).await?.iter_mut().map(|row| row.take(name)).collect()
+}
+
+/// Looks at the families whose time to be looked at has come: removes those of which nothing can be used any more, and
+/// notes for the others when to look again. Gives how many rows were removed or noted.
+async fn remove_families(act: &mut Act<'_>, batch: u64, now: Timestamp) -> Result<u64, Fault> {
+    let past = now.minus_seconds(KEPT);
+    let due = Query::select()
+        .column((authorization_code::Entity, authorization_code::Column::Id))
+        .column((grant::Entity, grant::Column::Id))
+        .column((grant::Entity, grant::Column::Client))
+        .column((grant::Entity, grant::Column::ExpiresAt))
+        .from(authorization_code::Entity)
+        .inner_join(
+            grant::Entity,
+            Expr::col((grant::Entity, grant::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::GrantId)),
+        )
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::ExpiresAt)).lt(past.micros()))
+        .order_by((authorization_code::Entity, authorization_code::Column::ExpiresAt), Order::Asc)
+        .limit(batch)
+        .take();
+    let statement = act.backend().build(&due);
+    let mut due: Vec<(Uuid, Uuid, Uuid, i64)> = Vec::new();
+    for mut row in act.rows(statement).await? {
+        due.push((row.take("id")?, row.take("id")?, row.take("client")?, row.take("expires_at")?));
+    }
+    if due.is_empty() {
+        return Ok(0);
+    }
+    let newest = Query::select()
+        .column(refresh_token::Column::GrantId)
+        .expr(Expr::col(refresh_token::Column::ExpiresAt).max())
+        .from(refresh_token::Entity)
+        .and_where(Expr::col(refresh_token::Column::GrantId).is_in(due.iter().map(|(_, grant, ..)| *grant)))
+        .group_by_col(refresh_token::Column::GrantId)
+        .take();
+    let statement = act.backend().build(&newest);
+    let mut last_refresh: HashMap<Uuid, i64> = HashMap::new();
+    for mut row in act.rows(statement).await? {
+        last_refresh.insert(row.take("grant_id")?, row.take("expires_at")?);
+    }
+    let lifetimes = access_token_lifetimes(act, due.iter().map(|(_, _, client, _)| *client)).await?;
+    let (mut over, mut again) = (Vec::new(), Vec::new());
+    for (code, grant, client, grant_end) in due {
+        let access = lifetimes.get(&client).copied().unwrap_or(LONGEST_ACCESS_TOKEN);
+        // Without a refresh token the grant ends with its access token.
+        let end = last_refresh.get(&grant).map_or(grant_end, |&refresh| {
+            Timestamp::from_micros(refresh).plus_seconds(access).min(Timestamp::from_micros(grant_end)).micros()
+        });
+        if end < past.micros() { over.push(grant) } else { again.push((code, end)) }
+    }
+    let mut done = 0;
+    if !again.is_empty() {
+        let mut ends = CaseStatement::new();
+        for &(code, end) in &again {
+            ends = ends.case(Expr::col(authorization_code::Column::Id).eq(code), end);
+        }
+        let note = Query::update()
+            .table(authorization_code::Entity)
+            .value(
+                authorization_code::Column::ExpiresAt,
+                ends.finally(Expr::col(authorization_code::Column::ExpiresAt)),
+            )
+            .and_where(Expr::col(authorization_code::Column::Id).is_in(again.iter().map(|(code, _)| *code)))
+            .take();
+        done += act.run(&note).await?;
+    }
+    Ok(done + remove_grants(act, over, batch, now).await?)
+}
+
+/// How long access tokens of these clients live at the most, in seconds.
+async fn access_token_lifetimes(
+    act: &mut Act<'_>,
+    clients: impl Iterator<Item = Uuid>,
+) -> Result<HashMap<Uuid, u64>, Fault> {
+    let mut ids: Vec<Uuid> = clients.collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut lifetimes = HashMap::new();
+    for row in act.all(client::Entity::find().filter(client::Column::Id.is_in(ids))).await? {
+        let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+        lifetimes.insert(row.id, metadata.access_token_lifetime.unwrap_or(LONGEST_ACCESS_TOKEN));
+    }
+    Ok(lifetimes)
+}
+
 /// Removes tokens of these grants, and the grants that have none left.
-async fn remove_grants(act: &mut Act<'_>, grants: &SelectStatement, batch: u64, now: Timestamp) -> Result<u64, Fault> {
-    super::status_list::mark_entries_of(act, grants.clone(), now.micros()).await?;
+async fn remove_grants(act: &mut Act<'_>, grants: Vec<Uuid>, batch: u64, now: Timestamp) -> Result<u64, Fault> {
+    if grants.is_empty() {
+        return Ok(0);
+    }
+    let these = Query::select()
+        .column(grant::Column::Id)
+        .from(grant::Entity)
+        .and_where(Expr::col(grant::Column::Id).is_in(grants.iter().copied()))
+        .take();
+    super::status_list::mark_entries_of(act, these, now.micros()).await?;
     let tokens = Query::select()
         .column(refresh_token::Column::Id)
         .from(refresh_token::Entity)
-        .and_where(Expr::col(refresh_token::Column::GrantId).in_subquery(grants.clone()))
+        .and_where(Expr::col(refresh_token::Column::GrantId).is_in(grants.iter().copied()))
         .limit(batch)
         .take();
     let tokens = Query::delete()
@@ -105,7 +279,7 @@ async fn remove_grants(act: &mut Act<'_>, grants: &SelectStatement, batch: u64, 
         .take();
     let grants = Query::delete()
         .from_table(grant::Entity)
-        .and_where(Expr::col((grant::Entity, grant::Column::Id)).in_subquery(grants.clone()))
+        .and_where(Expr::col((grant::Entity, grant::Column::Id)).is_in(grants))
         .and_where(Expr::not_exists(of_the_grant))
         .take();
     Ok(act.run(&tokens).await? + act.run(&grants).await?)
@@ -158,10 +332,8 @@ async fn remove_codes(act: &mut Act<'_>, batch: u64, past: Timestamp) -> Result<
 /// Removes the sealed successors of tokens that were spent before this moment, for no retry is forgiven any more. A
 /// successor is made when its predecessor is spent, and ids are in the order of time (RFC 9562 §5.7): so the tokens made
 /// since the last time, found by their key, name the families in which something is to be removed.
-async fn clear_seals(act: &mut Act<'_>, batch: u64, past: Timestamp) -> Result<u64, Fault> {
-    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(SEALS_CLEARED)).lock_exclusive();
-    let fact = act.one(fact).await?.ok_or_else(|| Fault::broken("where the clearing of seals stopped is missing"))?;
-    let from = Uuid::try_parse(&fact.value).map_err(Fault::broken)?;
+async fn clear_seals(act: &mut Act<'_>, cleared_until: &str, batch: u64, past: Timestamp) -> Result<u64, Fault> {
+    let from = Uuid::try_parse(cleared_until).map_err(Fault::broken)?;
     let millis = u64::try_from(past.micros() / 1000).unwrap_or_default();
     let to = uuid::Builder::from_unix_timestamp_millis(millis, &[0; 10]).into_uuid();
     let made = Query::select()

@@ -2,14 +2,16 @@
 //! when the version has changed; and the small facts about this installation, of which the version is one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::atomic::Ordering;
 
 use keyward_entities::{client, client_audience, role as role_row, role_inclusion, scope, server_fact};
 use keyward_protocol::client_metadata::{ClientMetadata, ResourceTokens};
 use keyward_protocol::role::{self, Role, RoleGraph};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement};
 use uuid::Uuid;
 
+use super::notice::CHANGES;
 use super::{Act, Store};
 use crate::fault::Fault;
 
@@ -219,8 +221,14 @@ pub(super) async fn changed(act: &mut Act<'_>) -> Result<(), Fault> {
         .value(server_fact::Column::Value, next)
         .and_where(Expr::col(server_fact::Column::Name).eq(VERSION))
         .take();
-    match act.run(&update).await? {
-        1 => Ok(()),
-        _ => Err(Fault::broken("the directory has no version")),
+    if act.run(&update).await? != 1 {
+        return Err(Fault::broken("the directory has no version"));
     }
+    act.changed.store(true, Ordering::Relaxed);
+    if act.backend() == DbBackend::Postgres {
+        // In the transaction: PostgreSQL tells those who listen when it is committed, and never before.
+        let notify = Statement::from_sql_and_values(act.backend(), "SELECT pg_notify($1, '')", [CHANGES.into()]);
+        act.exec(notify).await?;
+    }
+    Ok(())
 }

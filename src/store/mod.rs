@@ -7,6 +7,7 @@ mod act;
 mod gate;
 mod owner;
 mod postgres;
+mod redis;
 mod sqlite;
 
 pub mod access_token;
@@ -15,27 +16,32 @@ pub mod authorization;
 pub mod cleanup;
 pub mod client;
 pub mod directory;
+pub mod ephemeral;
 pub mod grant;
+pub mod notice;
 pub mod replay;
 pub mod role;
 pub mod root_seal;
+pub mod schema;
 pub mod scope;
 pub mod session;
 pub mod setup;
 pub mod signing_key;
 pub mod status_list;
+pub mod transfer;
 pub mod user;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
 
 pub use act::{Act, Row};
 
+use self::redis::Redis;
 use crate::fault::Fault;
-use crate::settings::Synchronous;
+use crate::settings::{RedisSettings, Synchronous};
 
 /// The organization to which everything belongs until there are more (the first migration makes it).
 pub const DEFAULT_ORGANIZATION: Uuid = Uuid::from_bytes([0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1]);
@@ -68,11 +74,12 @@ impl Default for StoreOptions {
     }
 }
 
-/// The database.
+/// The database, and Redis where there is one.
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
     gate: gate::Gate,
+    redis: Option<Redis>,
     reads: AtomicU64,
     acts: AtomicU64,
 }
@@ -81,6 +88,21 @@ pub struct Store {
 enum Backend {
     Sqlite(sqlite::Database),
     Postgres(Box<postgres::Database>),
+}
+
+/// What an act left of the things that every node keeps in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Change {
+    /// They are as they were.
+    None,
+    /// Clients, scopes, roles or keys changed.
+    Directory,
+}
+
+impl Change {
+    fn of(changed: &AtomicBool) -> Self {
+        if changed.load(Ordering::Relaxed) { Self::Directory } else { Self::None }
+    }
 }
 
 impl Store {
@@ -101,10 +123,21 @@ impl Store {
     }
 
     const fn on(backend: Backend, options: &StoreOptions) -> Self {
-        Self { backend, gate: gate::Gate::new(options.max_waiting), reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
+        let gate = gate::Gate::new(options.max_waiting);
+        Self { backend, gate, redis: None, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
     }
 
-    /// How many reads and how many acts were begun since it was opened.
+    /// Keeps state with a lifetime in Redis, and tells other nodes of changes through it. It is reached at its first use;
+    /// where the settings name no URL everything stays in the database.
+    ///
+    /// # Errors
+    /// Where the settings can't be used: a file that can't be read, say.
+    pub fn with_redis(mut self, settings: &RedisSettings) -> Result<Self, Fault> {
+        self.redis = Redis::open(settings)?;
+        Ok(self)
+    }
+
+    /// How many reads and how many acts were begun since it was opened; reads for upkeep, which no request makes, don't count.
     pub fn uses(&self) -> (u64, u64) {
         (self.reads.load(Ordering::Relaxed), self.acts.load(Ordering::Relaxed))
     }
@@ -114,17 +147,6 @@ impl Store {
         match self.backend {
             Backend::Sqlite(_) => BackendKind::Sqlite,
             Backend::Postgres(_) => BackendKind::Postgres,
-        }
-    }
-
-    /// Brings the schema to the newest version. PostgreSQL does so under an advisory lock.
-    ///
-    /// # Errors
-    /// Where a change fails.
-    pub async fn migrate(&self) -> Result<(), Fault> {
-        match &self.backend {
-            Backend::Sqlite(database) => database.migrate().await,
-            Backend::Postgres(database) => database.migrate().await,
         }
     }
 
@@ -139,17 +161,6 @@ impl Store {
         }
     }
 
-    /// How many changes of the schema are missing.
-    ///
-    /// # Errors
-    /// Where the database can't be asked.
-    pub async fn pending_migrations(&self) -> Result<usize, Fault> {
-        match &self.backend {
-            Backend::Sqlite(database) => database.pending_migrations().await,
-            Backend::Postgres(database) => database.pending_migrations().await,
-        }
-    }
-
     /// Runs an act in a transaction: committed if it gives `Ok`, undone if it gives a fault.
     pub(crate) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
     where
@@ -157,11 +168,16 @@ impl Store {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         self.acts.fetch_add(1, Ordering::Relaxed);
-        let _inside = self.gate.enter()?;
-        match &self.backend {
-            Backend::Sqlite(database) => database.act(act).await,
-            Backend::Postgres(database) => database.act(act).await,
+        let inside = self.gate.enter()?;
+        let (outcome, change) = match &self.backend {
+            Backend::Sqlite(database) => database.act(act).await?,
+            Backend::Postgres(database) => database.act(act).await?,
+        };
+        drop(inside);
+        if change == Change::Directory {
+            self.tell_of_change().await;
         }
+        Ok(outcome)
     }
 
     /// Reads outside a transaction. On PostgreSQL a read waits for a connection as an act does, and passes the same gate.
@@ -170,6 +186,7 @@ impl Store {
         T: Send,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
     {
+        self.reads.fetch_add(1, Ordering::Relaxed);
         let _inside = match &self.backend {
             Backend::Sqlite(_) => None,
             Backend::Postgres(_) => Some(self.gate.enter()?),
@@ -183,7 +200,6 @@ impl Store {
         T: Send,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
     {
-        self.reads.fetch_add(1, Ordering::Relaxed);
         match &self.backend {
             Backend::Sqlite(database) => database.read(read),
             Backend::Postgres(database) => database.read(read).await,

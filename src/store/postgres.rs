@@ -1,17 +1,19 @@
 //! PostgreSQL: a fixed pool, and a transaction for each act.
 
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use keyward_migration::{Migrator, MigratorTrait};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection, DatabaseTransaction, DbErr, RuntimeErr,
-    SqlxError, TransactionTrait,
+    ConnectOptions, ConnectionTrait, Database as SeaOrm, DatabaseConnection, DatabaseTransaction, SqlxError,
+    TransactionTrait,
 };
+use sqlx::postgres::PgListener;
 use tokio::sync::OnceCell;
 
-use super::act::Connection;
-use super::{Act, StoreOptions};
+use super::act::{Connection, was_dead};
+use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 
 /// Names the advisory lock under which the schema changes.
@@ -49,10 +51,19 @@ impl Database {
         options.max_connections(1);
         let connection = SeaOrm::connect(options).await?;
         connection.execute_unprepared(&format!("SELECT pg_advisory_lock({MIGRATION_LOCK})")).await?;
+        // Who waited for the lock finds here that nothing is left to do.
         let result = Migrator::up(&connection, None).await;
         connection.execute_unprepared(&format!("SELECT pg_advisory_unlock({MIGRATION_LOCK})")).await?;
         connection.close().await?;
         Ok(result?)
+    }
+
+    /// A connection of its own that hears of changes.
+    pub(super) async fn listen(&self, channel: &str) -> Result<PgListener, Fault> {
+        let unheard = |error: SqlxError| Fault::Unavailable(error.to_string());
+        let mut listener = PgListener::connect(self.options.get_url()).await.map_err(unheard)?;
+        listener.listen(channel).await.map_err(unheard)?;
+        Ok(listener)
     }
 
     pub(super) async fn close(&self) -> Result<(), Fault> {
@@ -62,19 +73,16 @@ impl Database {
         }
     }
 
-    pub(super) async fn pending_migrations(&self) -> Result<usize, Fault> {
-        Ok(Migrator::get_pending_migrations(self.pool().await?).await?.len())
-    }
-
-    pub(super) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
+    pub(super) async fn act<T, F>(&self, act: F) -> Result<(T, Change), Fault>
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
         let transaction = self.begin().await?;
-        match act(Act(Connection::Transaction(&transaction))).await {
+        let changed = AtomicBool::new(false);
+        match act(Act { connection: Connection::Transaction(&transaction), changed: &changed }).await {
             Ok(outcome) => {
                 transaction.commit().await?;
-                Ok(outcome)
+                Ok((outcome, Change::of(&changed)))
             }
             Err(fault) => {
                 if let Err(error) = transaction.rollback().await {
@@ -103,16 +111,8 @@ impl Database {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
         let pool = self.pool().await?;
-        read(Act(Connection::Pool(pool))).await
-    }
-}
-
-/// Whether the connection broke, and not the database refused.
-fn was_dead(error: &DbErr) -> bool {
-    match error {
-        DbErr::Conn(RuntimeErr::SqlxError(inner))
-        | DbErr::Exec(RuntimeErr::SqlxError(inner))
-        | DbErr::Query(RuntimeErr::SqlxError(inner)) => matches!(&**inner, SqlxError::Io(_)),
-        _ => false,
+        let changed = AtomicBool::new(false);
+        let connection = Connection::Pool { pool, connections: self.most_connections };
+        read(Act { connection, changed: &changed }).await
     }
 }

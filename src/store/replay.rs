@@ -1,5 +1,6 @@
-//! Marks with a lifetime: what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), and access tokens
-//! that were revoked one by one (RFC 7009; `status_list.rs` sets those).
+//! Marks with a lifetime, in the database: access tokens that were revoked one by one (RFC 7009; `status_list.rs` sets
+//! those), and what may be used once, such as the `jti` of an assertion (RFC 7523 §3 (7)), unless Redis holds that (see
+//! `ephemeral.rs`).
 
 use keyward_entities::{StatementText, replay_mark};
 use keyward_protocol::Timestamp;
@@ -10,14 +11,6 @@ use super::{Act, Store};
 use crate::fault::Fault;
 
 impl Store {
-    /// Sets the mark; `false` where it was set before. Of any number of callers with one mark, one gets `true`.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn use_once(&self, mark: [u8; 32], expires_at: Timestamp) -> Result<bool, Fault> {
-        self.act(move |mut act| Box::pin(async move { set(&mut act, mark, expires_at).await })).await
-    }
-
     /// Whether the mark is set.
     ///
     /// # Errors

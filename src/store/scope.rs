@@ -1,7 +1,7 @@
 //! Scopes that an operator defines.
 
-use keyward_entities::{audit_event, scope};
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
+use keyward_entities::{Record, audit_event, scope};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, OnConflict, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{DEFAULT_ORGANIZATION, Store, directory};
@@ -23,22 +23,21 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn add_scopes(
-        &self,
-        scopes: Vec<scope::Model>,
-        event: Option<audit_event::Model>,
-    ) -> Result<usize, Fault> {
+    pub async fn add_scopes(&self, scopes: Vec<scope::Model>, event: Option<audit_event::Model>) -> Result<u64, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                let mut added = 0;
+                let mut added: u64 = 0;
                 for row in scopes {
-                    let known = scope::Entity::find()
-                        .filter(scope::Column::OrganizationId.eq(row.organization_id))
-                        .filter(scope::Column::Name.eq(&row.name));
-                    if !act.exists(known).await? {
-                        act.insert(row).await?;
-                        added += 1;
-                    }
+                    // Two nodes that start together on an empty database add the same ones.
+                    let mut there = OnConflict::columns([scope::Column::OrganizationId, scope::Column::Name]);
+                    let insert = Query::insert()
+                        .into_table(scope::Entity)
+                        .columns(scope::Model::COLUMNS.iter().map(|&column| Alias::new(column)))
+                        .values(row.into_values().into_iter().map(Into::into))
+                        .map_err(Fault::broken)?
+                        .on_conflict(there.do_nothing().to_owned())
+                        .take();
+                    added += act.run(&insert).await?;
                 }
                 if added > 0 {
                     if let Some(event) = event {

@@ -8,7 +8,7 @@ use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use sea_orm::{ConnectOptions, Database as SeaOrm, DatabaseConnection};
 use tokio::sync::{mpsc, oneshot};
 
 use super::act::Connection;
-use super::{Act, StoreOptions};
+use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 use crate::settings::Synchronous;
 
@@ -71,13 +71,6 @@ impl Database {
         Ok(result?)
     }
 
-    pub(super) async fn pending_migrations(&self) -> Result<usize, Fault> {
-        let connection = self.migration_connection().await?;
-        let pending = Migrator::get_pending_migrations(&connection).await;
-        connection.close().await?;
-        Ok(pending?.len())
-    }
-
     async fn migration_connection(&self) -> Result<DatabaseConnection, Fault> {
         let mut url = url::Url::parse("sqlite:///").map_err(Fault::broken)?;
         let absolute = std::path::absolute(&self.path).map_err(Fault::broken)?;
@@ -88,7 +81,7 @@ impl Database {
         Ok(SeaOrm::connect(options).await?)
     }
 
-    pub(super) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
+    pub(super) async fn act<T, F>(&self, act: F) -> Result<(T, Change), Fault>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
@@ -133,7 +126,8 @@ impl Database {
             Some(connection) => connection,
             empty => empty.insert(open_reader(&self.path, self.busy_timeout)?),
         };
-        now_or_never(read(Act(Connection::Sqlite(connection))))
+        let changed = AtomicBool::new(false);
+        now_or_never(read(Act { connection: Connection::Sqlite(connection), changed: &changed }))
     }
 }
 
@@ -141,6 +135,8 @@ fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> R
     let connection = Sqlite::open(path)?;
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(256);
+    // Counts for a new file only: pages that are left over can then be given back (see `cleanup.rs`).
+    connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     let synchronous = match options.synchronous {
         Synchronous::Full => "FULL",
@@ -211,7 +207,7 @@ fn shared(fault: &Fault) -> Fault {
 
 /// Runs an act so that a fault undoes it and nothing else. Some faults (a full disk, a failing one, no memory) make
 /// SQLite undo the whole transaction: a savepoint after that would begin another and be committed by its release.
-fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> (Result<T, Fault>, Transaction)
+fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> (Result<(T, Change), Fault>, Transaction)
 where
     F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
 {
@@ -222,7 +218,9 @@ where
     if let Err(fault) = run(connection, "SAVEPOINT act") {
         return (Err(fault), left(connection));
     }
-    let outcome = now_or_never(act(Act(Connection::Sqlite(connection))));
+    let changed = AtomicBool::new(false);
+    let outcome = now_or_never(act(Act { connection: Connection::Sqlite(connection), changed: &changed }))
+        .map(|outcome| (outcome, Change::of(&changed)));
     if left(connection) == Transaction::Lost {
         return (outcome, Transaction::Lost);
     }
@@ -242,7 +240,7 @@ fn left(connection: &Sqlite) -> Transaction {
 }
 
 /// An act on SQLite waits for nothing but the database, which answers in place: its future is ready at the first look.
-fn now_or_never<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) fn now_or_never<T>(future: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(outcome) => outcome,
         Poll::Pending => Err(Fault::broken("an act on SQLite waited for something other than the database")),
@@ -259,7 +257,7 @@ mod tests {
     use super::*;
 
     async fn write_row(database: &Database, octets: usize) -> Result<u64, Fault> {
-        database
+        let written = database
             .act(move |mut act| {
                 Box::pin(async move {
                     let insert = "INSERT INTO rows (content) VALUES (?)";
@@ -267,13 +265,15 @@ mod tests {
                     act.exec(Statement::from_sql_and_values(DbBackend::Sqlite, insert, [content.into()])).await
                 })
             })
-            .await
+            .await;
+        written.map(|(rows, _)| rows)
     }
 
-    fn run(database: &Database, statement: &'static str) -> impl Future<Output = Result<usize, Fault>> {
-        database.act(move |mut act| {
+    async fn run(database: &Database, statement: &'static str) -> Result<usize, Fault> {
+        let rows = database.act(move |mut act| {
             Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
-        })
+        });
+        rows.await.map(|(rows, _)| rows)
     }
 
     /// A full disk makes SQLite undo the transaction that many acts share: none of them may be told that it was done,

@@ -1,6 +1,7 @@
 //! The command line of the real binary: what it changes is seen by a running server, on every database.
 
 mod keys;
+mod migrate;
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -153,7 +154,7 @@ async fn clients_with_published_keys() {
 }
 
 /// A command that fails with exit code 1, a sentence and, by `--json`, a document on standard error.
-fn refused(binary: &Binary, arguments: &[&str], input: &str) {
+pub fn refused(binary: &Binary, arguments: &[&str], input: &str) {
     let mut arguments = arguments.to_vec();
     arguments.insert(0, "--json");
     let mut child =

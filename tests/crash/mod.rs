@@ -1,6 +1,8 @@
 //! The real binary is killed under load, twenty times. Afterwards every refresh token that was answered works, no code
 //! is redeemed twice, and nobody had to do anything by hand.
 
+mod chaos;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;

@@ -461,7 +461,7 @@ async fn assert_by(server: &TestServer, assertion: &str, extra: &[(&str, &str)])
     post(server, &form).await
 }
 
-on_each_database! {
+on_each_store! {
     async fn private_key_jwt(server) {
         let key = SigningKey::generate(Algorithm::Es256).unwrap().0;
         let other = SigningKey::generate(Algorithm::Es256).unwrap().0;

@@ -145,3 +145,33 @@ async fn postgres_cut_off() {
     everything_works(&server, &token, &browser, &login).await;
     server.stop().await;
 }
+
+/// PostgreSQL ended every connection, as at a restart. No read and no act fails for that, though the pool is full of
+/// connections that are dead and don't know it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn postgres_ended_the_connections() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let tokens = server.tokens("shop", "ada").await;
+    let access = tokens["access_token"].as_str().unwrap();
+    let mut refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+    for _ in 0..5 {
+        // Fills the pool.
+        let warm = futures_util::future::join_all((0..40).map(|_| server.userinfo(access))).await;
+        assert!(warm.iter().all(|answer| answer.status == 200));
+        let others = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+                      WHERE datname = current_database() AND pid <> pg_backend_pid()";
+        server.database().administer(others).await;
+        let reads = futures_util::future::join_all((0..40).map(|_| server.userinfo(access))).await;
+        for answer in reads {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+        }
+        server.database().administer(others).await;
+        let answer = server.refresh("shop", &refresh).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
+        refresh = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+    }
+    server.stop().await;
+}

@@ -45,10 +45,13 @@ on_each_database! {
         let successor = successors.into_keys().next().unwrap();
         assert_eq!(server.refresh("shop", &successor).await.status, 200);
     }
+}
 
+on_each_store! {
     async fn a_hundred_uses_of_one_assertion_mark(server) {
-        let until = server.app.clock.now().plus_seconds(60);
-        let uses = join_all((0..100).map(|_| server.app.store.use_once([7; 32], until))).await;
+        let now = server.app.clock.now();
+        let until = now.plus_seconds(60);
+        let uses = join_all((0..100).map(|_| server.app.store.use_once([7; 32], until, now))).await;
         assert_eq!(uses.into_iter().filter(|used| *used.as_ref().unwrap()).count(), 1);
     }
 }

@@ -3,19 +3,43 @@
 use super::Tables;
 use crate::support::{Browser, ClientSpec, TestServer};
 
-async fn clean_up(server: &TestServer) {
+/// A refresh token that outlives the session.
+async fn offline(server: &TestServer, client_id: &str) -> serde_json::Value {
+    server.tokens_for(client_id, "ada", &[("scope", "openid offline_access"), ("prompt", "consent")]).await
+}
+
+fn refresh_token(tokens: &serde_json::Value) -> String {
+    tokens["refresh_token"].as_str().unwrap_or_else(|| panic!("{tokens}")).to_owned()
+}
+
+/// Of two nodes one cleans up while the other passes by.
+#[tokio::test(flavor = "multi_thread")]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn one_node_at_a_time() {
+    let server = TestServer::on(crate::support::TestDatabase::postgres().await).await;
+    // Its own cleaning doesn't come in between, for the clock stands.
     let now = server.app.clock.now();
-    while server.app.store.remove_expired(2, now).await.unwrap() > 0 {}
+    server.app.store.use_once([1; 32], now, now).await.unwrap();
+    let tables = Tables::of(&server).await;
+    tables.run("BEGIN").await;
+    tables.run("SELECT 1 FROM server_facts WHERE name = 'seals_cleared_until' FOR UPDATE").await;
+    let later = now.plus_seconds(10);
+    assert_eq!(server.app.store.remove_expired(10, later).await.unwrap(), 0, "another is at it");
+    tables.run("ROLLBACK").await;
+    assert_eq!(server.app.store.remove_expired(10, later).await.unwrap(), 1);
+    server.stop().await;
 }
 
 on_each_database! {
     async fn a_spent_token_is_still_a_reuse_after_its_own_end(server) {
         let user = server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop")).await;
-        let first = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+        let first = refresh_token(&offline(server, "shop").await);
+        server.advance(6 * 86_400);
         assert_eq!(server.refresh("shop", &first).await.status, 200);
-        server.advance(8 * 86_400);
-        clean_up(server).await;
+        // The first has ended by itself long ago; its successor lives.
+        server.advance(6 * 86_400);
+        server.clean_up(2).await;
         assert_eq!(server.refresh("shop", &first).await.error(), "invalid_grant");
         let events = server.app.store.audit_events("refresh_token_reused", 10).await.unwrap();
         assert_eq!(events.len(), 1);
@@ -41,12 +65,46 @@ on_each_database! {
         server.advance(31);
         assert_eq!(server.refresh("shop", &ended).await.error(), "invalid_grant");
         server.advance(2 * 3600);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!((count("refresh_tokens").await, count("grants").await), (6, 1), "the one that was ended has gone");
-        assert_eq!(count("authorization_codes").await, 2, "codes stay as long as their grants could have lived");
-        server.advance(91 * 86_400);
-        clean_up(server).await;
+        assert_eq!(count("authorization_codes").await, 2, "codes stay as long as the refresh token could have lived");
+        server.advance(31 * 86_400);
+        server.clean_up(2).await;
         for table in ["refresh_tokens", "grants", "authorization_codes", "sessions"] {
+            assert_eq!(count(table).await, 0, "{table}");
+        }
+    }
+
+    async fn a_family_goes_when_nothing_of_it_can_be_used(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        server.add_client(ClientSpec::web("long").with(|client| {
+            client.refresh_token_idle_lifetime = Some(600);
+            client.access_token_lifetime = Some(20 * 86_400);
+        }))
+        .await;
+        let tables = Tables::of(server).await;
+        let count = async |table: &str| tables.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        let used = refresh_token(&offline(server, "shop").await);
+        offline(server, "shop").await;
+        let long = offline(server, "long").await["access_token"].as_str().unwrap().to_owned();
+        server.advance(5 * 86_400);
+        let next = refresh_token(&server.refresh("shop", &used).await.json());
+        // Past the week of the one that was never used, and the day of an access token that it may have brought.
+        server.advance(3 * 86_400 + 2 * 3600);
+        server.clean_up(2).await;
+        assert_eq!((count("grants").await, count("authorization_codes").await), (2, 2));
+        // An access token outlives the refresh token it came with.
+        assert_eq!(server.introspect("long", &long).await.json()["active"], true);
+        // The used family goes on, and its spent token is still found out.
+        let third = server.refresh("shop", &next).await;
+        assert_eq!(third.status, 200, "{}", third.text);
+        assert_eq!(server.refresh("shop", &used).await.error(), "invalid_grant");
+        let third = third.json()["refresh_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.refresh("shop", &third).await.error(), "invalid_grant");
+        server.advance(13 * 86_400);
+        server.clean_up(2).await;
+        for table in ["grants", "refresh_tokens", "authorization_codes"] {
             assert_eq!(count(table).await, 0, "{table}");
         }
     }
@@ -60,17 +118,17 @@ on_each_database! {
         for _ in 0..3 {
             token = server.refresh("shop", &token).await.json()["refresh_token"].as_str().unwrap().to_owned();
         }
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!(tables.number(sealed).await, 3);
         server.advance(2 * 3600);
         let young = server.refresh("shop", &token).await;
         assert_eq!(young.status, 200);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!(tables.number(sealed).await, 1, "the retry of the last is still forgiven");
         let again = server.refresh("shop", &token).await;
         assert_eq!(again.json()["refresh_token"], young.json()["refresh_token"]);
         server.advance(2 * 3600);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!(tables.number(sealed).await, 0);
         // The rest of the rows stays: who uses the first token again is still found out.
         assert_eq!(tables.number("SELECT COUNT(*) FROM refresh_tokens").await, 5);
@@ -81,7 +139,7 @@ on_each_database! {
         server.add_client(ClientSpec::web("shop")).await;
         Browser::new(server).code(&server.authorize_url("shop", &[]), "ada").await;
         server.advance(2 * 3600);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!(Tables::of(server).await.number("SELECT COUNT(*) FROM authorization_codes").await, 0);
     }
 }

@@ -6,12 +6,7 @@ use futures_util::future::join_all;
 use keyward_protocol::status_list::ENTRIES;
 
 use super::Tables;
-use crate::support::{ClientSpec, TestServer};
-
-async fn clean_up(server: &TestServer) {
-    let now = server.app.clock.now();
-    while server.app.store.remove_expired(2, now).await.unwrap() > 0 {}
-}
+use crate::support::ClientSpec;
 
 on_each_database! {
     async fn no_place_is_leased_twice_and_a_full_list_is_followed_by_another(server) {
@@ -40,10 +35,10 @@ on_each_database! {
         }
         assert_eq!(lists().await, [0, 1]);
         server.advance(1800 + 3599);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!((tables.number(entries).await, lists().await), (1, vec![0, 1]), "a leeway is allowed for");
         server.advance(2);
-        clean_up(server).await;
+        server.clean_up(2).await;
         assert_eq!((tables.number(entries).await, lists().await), (0, vec![1]), "the newest stays");
         for _ in 0..128 {
             server.app.store.lease_status_block(server.app.clock.now()).await.unwrap();

@@ -14,6 +14,8 @@ use super::TestDatabase;
 pub struct Binary {
     settings: Vec<(&'static str, String)>,
     pub url: String,
+    /// Where it listens itself, behind a proxy; else the URL.
+    node: Option<String>,
     running: Option<Child>,
 }
 
@@ -21,7 +23,7 @@ impl Binary {
     pub fn new(database: &TestDatabase) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let url = format!("http://localhost:{port}");
-        let settings = vec![
+        let mut settings = vec![
             ("KEYWARD_DATA_DIR", database.folder().display().to_string()),
             ("KEYWARD_DATABASE_URL", database.url()),
             ("KEYWARD_SERVER_LISTEN", format!("127.0.0.1:{port}")),
@@ -29,7 +31,40 @@ impl Binary {
             ("KEYWARD_KEYS_ALGORITHMS", "ES256".to_owned()),
             ("KEYWARD_LOG_LEVEL", "warn".to_owned()),
         ];
-        Self { settings, url, running: None }
+        if let Some(redis) = database.redis_url() {
+            settings.push(("KEYWARD_REDIS_URL", redis.to_owned()));
+            settings.push(("KEYWARD_REDIS_KEY_PREFIX", database.redis_prefix()));
+        }
+        Self { settings, url, node: None, running: None }
+    }
+
+    /// One of several nodes behind a proxy at this address.
+    pub fn behind(database: &TestDatabase, public_url: &str) -> Self {
+        let mut binary = Self::new(database).with("KEYWARD_PUBLIC_URL", public_url);
+        binary.node = Some(std::mem::replace(&mut binary.url, public_url.to_owned()));
+        binary
+    }
+
+    /// With another value of a setting, by its variable.
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.set(name, value.to_owned());
+        self
+    }
+
+    /// Where it listens itself.
+    pub fn own_url(&self) -> &str {
+        self.node.as_deref().unwrap_or(&self.url)
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        url::Url::parse(self.own_url()).unwrap().port().unwrap()
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn ended(&mut self) -> std::process::ExitStatus {
+        let mut child = self.running.take().expect("it runs");
+        tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap()
     }
 
     pub fn command(&self, arguments: &[&str]) -> Command {
@@ -72,9 +107,40 @@ impl Binary {
     }
 
     pub async fn start(&mut self, http: &reqwest::Client) {
+        self.spawn();
+        self.ready(http).await;
+    }
+
+    /// Starts it and doesn't wait.
+    pub fn spawn(&mut self) {
         self.running = Some(self.command(&["serve"]).stdin(Stdio::null()).spawn().unwrap());
+    }
+
+    /// Starts it, and again where it ends for want of a database, until it is ready.
+    pub async fn supervise(&mut self, http: &reqwest::Client) {
+        for _ in 0..100 {
+            let runs = match &mut self.running {
+                Some(child) => child.try_wait().unwrap().is_none(),
+                None => false,
+            };
+            if !runs {
+                self.spawn();
+            }
+            for _ in 0..10 {
+                let answer = http.get(format!("{}/health/ready", self.own_url())).send().await;
+                if answer.is_ok_and(|answer| answer.status().is_success()) {
+                    return;
+                }
+                pause(Duration::from_millis(30)).await;
+            }
+        }
+        panic!("the server doesn't come up");
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(&self, http: &reqwest::Client) {
         for _ in 0..600 {
-            if let Ok(answer) = http.get(format!("{}/health/ready", self.url)).send().await
+            if let Ok(answer) = http.get(format!("{}/health/ready", self.own_url())).send().await
                 && answer.status().is_success()
             {
                 return;

@@ -10,6 +10,8 @@ use super::server::{Answer, PASSWORD, http_builder};
 pub struct Browser {
     http: reqwest::Client,
     url: String,
+    /// What it sends as `Origin`.
+    origin: String,
 }
 
 impl Browser {
@@ -23,7 +25,13 @@ impl Browser {
     }
 
     fn trusting(url: &str, authority: Option<&TestAuthority>) -> Self {
-        Self { http: http_builder(authority).cookie_store(true).build().unwrap(), url: url.to_owned() }
+        let http = http_builder(authority).cookie_store(true).build().unwrap();
+        Self { http, url: url.to_owned(), origin: url.to_owned() }
+    }
+
+    /// For a node at this address, whose public URL is another.
+    pub fn at_node(url: &str, origin: &str) -> Self {
+        Self { origin: origin.to_owned(), ..Self::at(url) }
     }
 
     /// One request, no redirect followed.
@@ -33,7 +41,7 @@ impl Browser {
 
     /// Posts a form as a page of the server would.
     pub async fn post(&self, address: &str, fields: &[(&str, &str)]) -> Answer {
-        Answer::of(self.http.post(self.absolute(address)).header("origin", &self.url).form(fields)).await
+        Answer::of(self.http.post(self.absolute(address)).header("origin", &self.origin).form(fields)).await
     }
 
     /// A request of the caller's making, with this browser's cookies.

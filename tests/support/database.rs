@@ -12,6 +12,7 @@ const TEMPLATE: &str = "keyward_template";
 pub struct TestDatabase {
     folder: TempDir,
     postgres: Option<String>,
+    redis: Option<String>,
 }
 
 /// The address of the PostgreSQL server that `./test` started, without a database's name.
@@ -46,13 +47,22 @@ async fn template() {
 impl TestDatabase {
     /// A SQLite file in a folder of its own.
     pub fn sqlite() -> Self {
-        Self { folder: TempDir::new().unwrap(), postgres: None }
+        Self { folder: TempDir::new().unwrap(), postgres: None, redis: None }
     }
 
     /// A new PostgreSQL database.
     pub async fn postgres() -> Self {
         template().await;
         let folder = TempDir::new().unwrap();
+        Self::named(folder, &format!("TEMPLATE {TEMPLATE}")).await
+    }
+
+    /// A new PostgreSQL database without any table.
+    pub async fn empty_postgres() -> Self {
+        Self::named(TempDir::new().unwrap(), "").await
+    }
+
+    async fn named(folder: TempDir, like: &str) -> Self {
         let unique: String =
             folder.path().file_name().unwrap().to_str().unwrap().chars().filter(char::is_ascii_alphanumeric).collect();
         let name = format!("keyward_{}_{}", std::process::id(), unique.to_lowercase());
@@ -60,10 +70,39 @@ impl TestDatabase {
         static COPYING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
         let copying = COPYING.lock().await;
         let admin = connect("postgres").await;
-        admin.execute_unprepared(&format!("CREATE DATABASE {name} TEMPLATE {TEMPLATE}")).await.unwrap();
+        admin.execute_unprepared(&format!("CREATE DATABASE {name} {like}")).await.unwrap();
         admin.close().await.unwrap();
         drop(copying);
-        Self { folder, postgres: Some(name) }
+        Self { folder, postgres: Some(name), redis: None }
+    }
+
+    /// State with a lifetime goes to the Redis that `./test` started.
+    #[allow(clippy::disallowed_methods, reason = "the test command hands the address over by the environment")]
+    pub fn with_redis(self) -> Self {
+        self.with_redis_at(std::env::var("KEYWARD_TEST_REDIS").expect("KEYWARD_TEST_REDIS: run ./test"))
+    }
+
+    /// State with a lifetime goes to this Redis.
+    pub fn with_redis_at(self, url: String) -> Self {
+        Self { redis: Some(url), ..self }
+    }
+
+    /// The value of `redis.url`, where there is one.
+    pub fn redis_url(&self) -> Option<&str> {
+        self.redis.as_deref()
+    }
+
+    /// What the keys of this test begin with.
+    pub fn redis_prefix(&self) -> String {
+        self.folder().file_name().unwrap().to_str().unwrap().replace(|c: char| !c.is_ascii_alphanumeric(), "-")
+    }
+
+    /// One statement, past the store.
+    pub async fn administer(&self, statement: &str) {
+        let database = self.postgres.as_deref().expect("a database of PostgreSQL");
+        let connection = connect(database).await;
+        connection.execute_unprepared(statement).await.unwrap();
+        connection.close().await.unwrap();
     }
 
     /// Its folder.
@@ -83,6 +122,8 @@ impl TestDatabase {
     pub fn apply(&self, settings: &mut Settings) {
         settings.data_dir = self.folder.path().to_owned();
         settings.database.url = self.url().into();
+        settings.redis.url = self.redis.clone().map(Into::into);
+        settings.redis.key_prefix = self.redis_prefix();
     }
 
     /// Removes it.

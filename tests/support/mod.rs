@@ -6,6 +6,7 @@ pub mod binary;
 pub mod browser;
 pub mod database;
 pub mod server;
+pub mod service;
 pub mod status;
 
 pub use browser::Browser;
@@ -16,22 +17,43 @@ pub use server::{ClientSpec, TestServer};
 macro_rules! on_each_database {
     ($(async fn $name:ident($server:ident) $body:block)*) => {$(
         mod $name {
-            #[allow(unused_imports, reason = "not every story needs all")]
-            use super::*;
+            on_each_database! { @tests $server $body }
+        }
+    )*};
+    (@tests $server:ident $body:block) => {
+        #[allow(unused_imports, reason = "not every story needs all")]
+        use super::*;
 
-            async fn story($server: &$crate::support::TestServer) $body
+        async fn story($server: &$crate::support::TestServer) $body
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn sqlite() {
+            let server = $crate::support::TestServer::on($crate::support::TestDatabase::sqlite()).await;
+            story(&server).await;
+            server.stop().await;
+        }
+
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+        async fn postgres() {
+            let server = $crate::support::TestServer::on($crate::support::TestDatabase::postgres().await).await;
+            story(&server).await;
+            server.stop().await;
+        }
+    };
+}
+
+/// The same, and on PostgreSQL with Redis (`name::redis`): for stories of state with a lifetime.
+macro_rules! on_each_store {
+    ($(async fn $name:ident($server:ident) $body:block)*) => {$(
+        mod $name {
+            on_each_database! { @tests $server $body }
 
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn sqlite() {
-                let server = $crate::support::TestServer::on($crate::support::TestDatabase::sqlite()).await;
-                story(&server).await;
-                server.stop().await;
-            }
-
-            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
-            async fn postgres() {
-                let server = $crate::support::TestServer::on($crate::support::TestDatabase::postgres().await).await;
+            #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL and Redis: run ./test")]
+            async fn redis() {
+                let database = $crate::support::TestDatabase::postgres().await.with_redis();
+                let server = $crate::support::TestServer::on(database).await;
                 story(&server).await;
                 server.stop().await;
             }

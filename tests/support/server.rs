@@ -36,7 +36,7 @@ pub struct TestServer {
     pub url: String,
     pub http: reqwest::Client,
     handle: Handle<SocketAddr>,
-    database: TestDatabase,
+    database: Arc<TestDatabase>,
     authority: Option<TestAuthority>,
 }
 
@@ -160,7 +160,7 @@ impl TestServer {
         tokio::spawn(serve::serve(Arc::clone(&app), listener, handle.clone()));
         handle.listening().await.unwrap();
         let http = http_client_trusting(authority.as_ref());
-        let server = Self { app, url, http, handle, database, authority };
+        let server = Self { app, url, http, handle, database: Arc::new(database), authority };
         server.add_scope("api").await;
         server
     }
@@ -169,7 +169,29 @@ impl TestServer {
     pub async fn stop(self) {
         self.handle.shutdown();
         drop(self.app);
-        self.database.remove().await;
+        if let Some(database) = Arc::into_inner(self.database) {
+            database.remove().await;
+        }
+    }
+
+    /// A second node of the same installation, with this one's database, keys and clock. Stop it first.
+    pub async fn second_node(&self) -> Self {
+        self.second_node_with(self.app.clock.clone()).await
+    }
+
+    /// The same with another clock.
+    pub async fn second_node_with(&self, clock: Clock) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut settings = self.app.settings.clone();
+        settings.server.listen = listener.local_addr().unwrap();
+        let url = format!("http://localhost:{}", listener.local_addr().unwrap().port());
+        let app = App::start(settings, clock).await.unwrap();
+        app.start_background();
+        let handle = Handle::new();
+        tokio::spawn(serve::serve(Arc::clone(&app), listener, handle.clone()));
+        handle.listening().await.unwrap();
+        let database = Arc::clone(&self.database);
+        Self { app, url, http: http_client(), handle, database, authority: None }
     }
 
     /// The database, for another look.
@@ -185,6 +207,19 @@ impl TestServer {
     /// Moves the clock on.
     pub fn advance(&self, seconds: u64) {
         self.app.clock.advance(seconds);
+    }
+
+    /// Removes all that has expired. The server's own cleaning may be at it, and then leaves the rest to this one.
+    pub async fn clean_up(&self, batch: u64) {
+        let mut idle = 0;
+        while idle < 3 {
+            if self.app.store.remove_expired(batch, self.app.clock.now()).await.unwrap() > 0 {
+                idle = 0;
+            } else {
+                idle += 1;
+                super::binary::pause(std::time::Duration::from_millis(20)).await;
+            }
+        }
     }
 
     pub fn endpoint(&self, path: &str) -> String {
@@ -322,8 +357,13 @@ impl TestServer {
 
     /// Tokens of a person who signs in anew: user, client and browser must be fit for each other.
     pub async fn tokens(&self, client_id: &str, user: &str) -> Value {
+        self.tokens_for(client_id, user, &[]).await
+    }
+
+    /// The same with parameters of the authorization request that are added or overridden.
+    pub async fn tokens_for(&self, client_id: &str, user: &str, extra: &[(&str, &str)]) -> Value {
         let browser = super::Browser::new(self);
-        let code = browser.code(&self.authorize_url(client_id, &[]), user).await;
+        let code = browser.code(&self.authorize_url(client_id, extra), user).await;
         let answer = self.redeem(client_id, &code).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         answer.json()

@@ -240,6 +240,7 @@ impl Population {
             scope: CONSENTED.to_owned(),
             created_at: self.born,
             updated_at: self.born,
+            claims: "[]".to_owned(),
         }
     }
 
@@ -261,6 +262,7 @@ impl Population {
             expires_at: self.born + 90 * DAY,
             ended_at: None,
             end_reason: None,
+            requested_claims: None,
         }
     }
 

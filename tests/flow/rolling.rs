@@ -133,8 +133,7 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
     });
     let workers: Vec<_> = (0..4).map(|_| tokio::spawn(Arc::clone(&load).run())).collect();
     pause(Duration::from_millis(500)).await;
-    for index in 0..nodes.len() {
-        let node = &mut nodes[index];
+    for node in &mut nodes {
         let before = load.done.load(Ordering::Relaxed);
         if file == "nginx.conf" {
             // It asks nobody for health and has to be told.

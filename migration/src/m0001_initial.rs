@@ -82,6 +82,11 @@ fn index(table: &str, columns: &[&str], unique: bool) -> IndexCreateStatement {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let tables = [
             table("organizations", vec![text("name"), moment("created_at")]),

@@ -22,6 +22,11 @@ fn name(text: &str) -> Alias {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let seals = Table::create()
             .table(name("root_seals"))

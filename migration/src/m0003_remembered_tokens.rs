@@ -31,6 +31,11 @@ fn index(table: &str, column: &str) -> IndexCreateStatement {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let tables = [
             Table::create()

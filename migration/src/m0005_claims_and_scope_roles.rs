@@ -15,6 +15,11 @@ impl MigrationName for Migration {
 
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
+    /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let nullable = |column: &str| ColumnDef::new(Alias::new(column)).text().null().take();
         let list = |column: &str| ColumnDef::new(Alias::new(column)).text().not_null().default("[]").take();

@@ -114,7 +114,7 @@ impl AccessTokenFormat {
 /// What a resource server wants of the access tokens that are for it (requirement TK-4): it counts more than what their
 /// client has.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ResourceTokens {
     /// Their form; none: the client's.
     pub access_token_format: Option<AccessTokenFormat>,
@@ -124,9 +124,10 @@ pub struct ResourceTokens {
     pub access_token_status_list: bool,
 }
 
-/// The metadata of a client, as it is stored.
+/// The metadata of a client, as it is stored. Members that a newer version of this program has written are kept as they
+/// are: versions share a database while an upgrade goes from node to node.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct ClientMetadata {
     /// The name that people see.
     pub client_name: String,
@@ -195,6 +196,9 @@ pub struct ClientMetadata {
     pub policy_uri: Option<String>,
     /// Its terms.
     pub tos_uri: Option<String>,
+    /// Members that this version doesn't know.
+    #[serde(flatten)]
+    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 impl Default for ClientMetadata {
@@ -233,6 +237,7 @@ impl Default for ClientMetadata {
             client_uri: None,
             policy_uri: None,
             tos_uri: None,
+            other: serde_json::Map::new(),
         }
     }
 }
@@ -465,5 +470,16 @@ mod tests {
             ..ClientMetadata::default()
         };
         assert!(client.needs_pkce() && client.rotates_refresh_tokens());
+    }
+
+    /// Versions of this program share a database while an upgrade goes from node to node.
+    #[test]
+    fn what_a_newer_version_wrote_is_read_and_kept() {
+        let stored = r#"{"client_name":"Shop","a_member_of_tomorrow":{"x":1}}"#;
+        let mut metadata: ClientMetadata = serde_json::from_str(stored).unwrap();
+        metadata.client_name = "Store".to_owned();
+        let written = serde_json::to_value(&metadata).unwrap();
+        assert_eq!(written["client_name"], "Store");
+        assert_eq!(written["a_member_of_tomorrow"]["x"], 1);
     }
 }

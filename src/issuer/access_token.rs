@@ -35,7 +35,9 @@ impl Drawn {
         holder: Holder,
     ) -> Result<Self, Fault> {
         let metadata = &client.metadata;
-        let mut wishes = directory.resource_tokens(&metadata.resources);
+        // Whichever resources the token turns out to be for: those that the client may name, or the issuer.
+        let issuer = [app.settings.issuer().to_owned()];
+        let mut wishes = directory.resource_tokens(&metadata.resources).chain(directory.resource_tokens(&issuer));
         let opaque = match metadata.access_token_format == Some(AccessTokenFormat::Opaque)
             || wishes.clone().any(|wish| wish.access_token_format == Some(AccessTokenFormat::Opaque))
         {

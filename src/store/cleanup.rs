@@ -26,6 +26,8 @@ use crate::fault::Fault;
 /// How long an ended row is kept for those who ask why something ended, in seconds. It is longer than any grace time of
 /// a refresh token.
 const KEPT: u64 = 3600;
+/// Rows of one kind that one act removes at the most, whatever the setting says.
+const MOST_AT_ONCE: u64 = 1000;
 
 /// The longest that `tokens.access_token_lifetime` can be set to, in seconds. A client may have a longer one of its own.
 const LONGEST_ACCESS_TOKEN: u64 = 86_400;
@@ -114,6 +116,8 @@ async fn remove(act: &mut Act<'_>, kind: Expired, batch: u64, now: Timestamp) ->
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
     let Some(fact) = act.one(fact).await? else { return Ok(0) };
     let past = now.minus_seconds(KEPT);
+    // Ids are bound one by one, and PostgreSQL takes 65,535 values in a statement.
+    let batch = Ord::min(batch, MOST_AT_ONCE);
     match kind {
         Expired::Seals => clear_seals(act, &fact.value, batch, past).await,
         Expired::Families => remove_families(act, batch, now).await,
@@ -124,17 +128,37 @@ async fn remove(act: &mut Act<'_>, kind: Expired, batch: u64, now: Timestamp) ->
         }
         Expired::Codes => remove_codes(act, batch, past).await,
         Expired::Sessions(end) => {
-            let sessions = oldest(session::Entity, session::Column::Id, end, past, batch);
+            let sessions = column(act, &oldest(session::Entity, session::Column::Id, end, past, batch), "id").await?;
+            if sessions.is_empty() {
+                return Ok(0);
+            }
+            // What tells a status list of their end goes with them: the entries say it from now on.
+            let tied = Query::select()
+                .column(grant::Column::Id)
+                .from(grant::Entity)
+                .and_where(
+                    Expr::col(grant::Column::UserId).in_subquery(
+                        Query::select()
+                            .column(session::Column::UserId)
+                            .from(session::Entity)
+                            .and_where(Expr::col(session::Column::Id).is_in(sessions.iter().copied()))
+                            .take(),
+                    ),
+                )
+                .and_where(Expr::col(grant::Column::SessionId).is_in(sessions.iter().copied()))
+                .and_where(Expr::col(grant::Column::TiedToSession).eq(true))
+                .take();
+            super::status_list::mark_entries_of(act, tied, now.micros()).await?;
             let delete = Query::delete()
                 .from_table(session::Entity)
-                .and_where(Expr::col(session::Column::Id).in_subquery(sessions))
+                .and_where(Expr::col(session::Column::Id).is_in(sessions))
                 .take();
             act.run(&delete).await
         }
         Expired::AccessTokens => remove_access_tokens(act, batch, now, past).await,
         Expired::Marks => {
             let marks =
-                oldest(replay_mark::Entity, replay_mark::Column::Mark, replay_mark::Column::ExpiresAt, now, batch);
+                oldest(replay_mark::Entity, replay_mark::Column::Mark, replay_mark::Column::ExpiresAt, past, batch);
             let delete = Query::delete()
                 .from_table(replay_mark::Entity)
                 .and_where(Expr::col(replay_mark::Column::Mark).in_subquery(marks))

@@ -50,7 +50,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn status_lists(&self) -> Result<Vec<i64>, Fault> {
-        self.read(|mut act| {
+        self.read_for_upkeep(|mut act| {
             Box::pin(async move {
                 let lists = status_list::Entity::find().order_by_asc(status_list::Column::Number);
                 Ok(act.all(lists).await?.into_iter().map(|list| list.number).collect())
@@ -64,7 +64,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn ended_status_entries(&self, since: Option<Timestamp>) -> Result<Vec<Slot>, Fault> {
-        self.read(move |mut act| {
+        self.read_for_upkeep(move |mut act| {
             Box::pin(async move {
                 let mut slots = Vec::new();
                 for select in ended(since) {

@@ -137,6 +137,18 @@ on_each_database! {
         assert!(is_revoked(server, asked).await);
     }
 
+    async fn an_api_that_stands_for_the_issuer_has_its_wishes(server) {
+        server.add_user("ada").await;
+        let issuer = server.app.settings.issuer().to_owned();
+        server.add_client(ClientSpec::api("api", &issuer).with(|client| {
+            client.resource_tokens.access_token_status_list = true;
+        })).await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let tokens = server.tokens("shop", "ada").await;
+        assert!(reference(tokens["access_token"].as_str().unwrap()).is_some());
+        assert_eq!(server.refresh("shop", tokens["refresh_token"].as_str().unwrap()).await.status, 200);
+    }
+
     async fn one_token_is_revoked_by_itself(server) {
         server.add_user("ada").await;
         server.add_client(listed("shop")).await;

@@ -35,10 +35,12 @@ pub fn bits(list: &Value) -> Vec<u8> {
     bits
 }
 
-/// Whether the bit of a token in a list is set, as a resource server would see it that fetches the list now.
+/// Whether the bit of a token in a list is set, as a resource server would see it that fetches the list now and comes to
+/// this node.
 pub async fn is_revoked(server: &TestServer, token: &str) -> bool {
     let (uri, index) = reference(token).expect("the token is in a list");
-    let request = server.http.get(&uri).header("accept", "application/statuslist+jwt");
+    let path = reqwest::Url::parse(&uri).unwrap().path().to_owned();
+    let request = server.http.get(server.endpoint(&path)).header("accept", "application/statuslist+jwt");
     let answer = Answer::of(request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let list = verified(server, &answer.text);

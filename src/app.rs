@@ -80,7 +80,7 @@ pub struct App {
     /// Clients, by identifier.
     clients: Cache<String, Arc<RegisteredClient>>,
     /// Access tokens whose signature and claims were found right, by their SHA-256.
-    verified: Cache<[u8; 32], AccessToken>,
+    verified: Cache<[u8; 32], Arc<AccessToken>>,
     /// Hashes passwords.
     pub passwords: PasswordPool,
     /// Requests that leave the server.
@@ -395,7 +395,7 @@ impl App {
     pub async fn client(&self, client_id: &str) -> Result<Option<Arc<RegisteredClient>>, Fault> {
         // A node that hears nothing asks: here, for almost every request names a client.
         if !self.is_abreast() {
-            self.reload_if_changed().await?;
+            Box::pin(self.reload_if_changed()).await?;
         }
         if let Some(client) = self.clients.get(client_id) {
             return Ok(Some(client));
@@ -405,7 +405,7 @@ impl App {
             return Ok(None);
         }
         let version = self.seen_version.load(Ordering::Acquire);
-        let Some(client) = self.store.find_client(client_id).await? else { return Ok(None) };
+        let Some(client) = Box::pin(self.store.find_client(client_id)).await? else { return Ok(None) };
         if client.disabled_at.is_some() {
             return Ok(None);
         }
@@ -422,7 +422,7 @@ impl App {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn verify_access_token(&self, token: &str) -> Result<AccessToken, keyward_guard::TokenRefusal> {
+    pub fn verify_access_token(&self, token: &str) -> Result<Arc<AccessToken>, keyward_guard::TokenRefusal> {
         let now = u64::try_from(self.clock.now().seconds()).unwrap_or_default();
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -430,8 +430,8 @@ impl App {
             return if now < known.exp { Ok(known) } else { Err(keyward_guard::TokenRefusal::Expired) };
         }
         let keys = self.guard_keys.load_full().ok_or(keyward_guard::TokenRefusal::UnknownKey)?;
-        let verified = self.verifier.verify(&keys, token, now)?;
-        self.verified.insert(key, verified.clone());
+        let verified = Arc::new(self.verifier.verify(&keys, token, now)?);
+        self.verified.insert(key, Arc::clone(&verified));
         // Keys that changed meanwhile have emptied the cache before this was put in: take it out again.
         if !self.guard_keys.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
             self.verified.invalidate(&key);

@@ -1,5 +1,7 @@
 //! One of our own access tokens as it comes in at an endpoint, whatever its form: what it says, and whether it is live.
 
+use std::sync::Arc;
+
 use keyward_entities::opaque_token;
 use keyward_guard::{AccessToken, TokenRefusal};
 use keyward_protocol::opaque_token as opaque;
@@ -13,7 +15,7 @@ use crate::store::authorization::LiveGrant;
 #[derive(Debug)]
 pub enum PresentedToken {
     /// A JWT whose signature and claims were checked.
-    Jwt(AccessToken),
+    Jwt(Arc<AccessToken>),
     /// A reference that is known.
     Opaque {
         /// The row.

@@ -94,7 +94,7 @@ pub async fn prove(
             AuditEvent::new(AuditKind::ClientAuthentication, AuditOutcome::Failure, "anonymous", &incoming.origin())
                 .client(client_id)
                 .detail("method", presented.method().as_str());
-        app.audit_later(event).await?;
+        Box::pin(app.audit_later(event)).await?;
         return Err(challenged(*refusal, by_header));
     }
     outcome
@@ -137,24 +137,34 @@ async fn judge(
         Presented::Assertion { assertion, client_id } => {
             let client = found.ok_or(FAILED)?;
             client_authentication::check_method(&client.metadata, presented.method())?;
-            let verified = match (&client.keys, &client.metadata.jwks_uri) {
-                (Some(keys), _) => keys.verify(assertion, &Algorithm::ALL),
-                (None, Some(uri)) => app.published_keys.verify(client.id, uri, assertion, &Algorithm::ALL).await,
-                (None, None) => return Err(FAILED.into()),
-            };
-            let (_, claims) = verified.map_err(|_| FAILED)?;
-            let token_endpoint = app.settings.endpoint("/token");
-            let audiences = [app.settings.issuer(), &token_endpoint, endpoint];
-            let leeway = app.settings.tokens.clock_leeway.as_secs();
-            let now = app.clock.now();
-            let accepted = client_authentication::check_assertion(&claims, client_id, &audiences, leeway, now)?;
-            // RFC 7523 §3 (7), protocol decision 22: once until exp.
-            let mark =
-                app.secrets.token_hash.hash_list(&[b"client_assertion", client_id.as_bytes(), accepted.jti.as_bytes()]);
-            if !app.store.use_once(mark, accepted.remember_until, now).await? {
-                return Err(Refusal::new(ErrorCode::InvalidClient, "The assertion was used before.").into());
-            }
-            Ok(AuthenticatedClient(client))
+            // On the heap, for its future holds a whole HTTP exchange, and every other request would carry the room for it.
+            Box::pin(judge_assertion(app, client, assertion, client_id, endpoint)).await
         }
     }
+}
+
+async fn judge_assertion(
+    app: &App,
+    client: Arc<RegisteredClient>,
+    assertion: &str,
+    client_id: &str,
+    endpoint: &str,
+) -> Result<AuthenticatedClient, Failure> {
+    let verified = match (&client.keys, &client.metadata.jwks_uri) {
+        (Some(keys), _) => keys.verify(assertion, &Algorithm::ALL),
+        (None, Some(uri)) => app.published_keys.verify(client.id, uri, assertion, &Algorithm::ALL).await,
+        (None, None) => return Err(FAILED.into()),
+    };
+    let (_, claims) = verified.map_err(|_| FAILED)?;
+    let token_endpoint = app.settings.endpoint("/token");
+    let audiences = [app.settings.issuer(), &token_endpoint, endpoint];
+    let leeway = app.settings.tokens.clock_leeway.as_secs();
+    let now = app.clock.now();
+    let accepted = client_authentication::check_assertion(&claims, client_id, &audiences, leeway, now)?;
+    // RFC 7523 §3 (7), protocol decision 22: once until exp.
+    let mark = app.secrets.token_hash.hash_list(&[b"client_assertion", client_id.as_bytes(), accepted.jti.as_bytes()]);
+    if !app.store.use_once(mark, accepted.remember_until, now).await? {
+        return Err(Refusal::new(ErrorCode::InvalidClient, "The assertion was used before.").into());
+    }
+    Ok(AuthenticatedClient(client))
 }

@@ -50,7 +50,7 @@ impl Drawn {
         };
         let listed = holder == Holder::Person
             && (metadata.access_token_status_list || wishes.any(|wish| wish.access_token_status_list));
-        let slot = if listed { Some(status_list::next_slot(app).await?) } else { None };
+        let slot = if listed { Some(Box::pin(status_list::next_slot(app)).await?) } else { None };
         Ok(Self { jti: app.random.name()?, opaque, slot })
     }
 

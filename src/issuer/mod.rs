@@ -191,7 +191,7 @@ pub async fn for_client(
     let access_token = match (&planned.form, opaque) {
         (PlannedForm::Opaque { .. }, Some(text)) => {
             let owner = TokenOwner { client: client.id, grant: None };
-            app.store.remember_access_token(planned.clone(), owner).await?;
+            Box::pin(app.store.remember_access_token(planned.clone(), owner)).await?;
             text
         }
         _ => access_token::sign(app, access_token_key(app, &client)?.as_ref(), &client, &planned, None)?,

@@ -14,6 +14,8 @@ const SPAN: usize = 2048;
 /// Inside at once, whatever the mean says.
 const MOST: usize = 4096;
 
+const FULL: Fault = Fault::Overloaded("more acts wait for the database than it can serve");
+
 /// Counts who is inside.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -43,6 +45,19 @@ impl Gate {
         }
     }
 
+    /// Whether one would be let in now. A refusal counts as one at the gate itself, so that it stays closed while so many
+    /// come.
+    ///
+    /// # Errors
+    /// As [`Gate::enter`].
+    pub(super) fn admits(&self) -> Result<(), Fault> {
+        if self.guarding.load(Ordering::Relaxed) && self.inside.load(Ordering::Relaxed) >= self.most {
+            self.unrefused.store(0, Ordering::Relaxed);
+            return Err(FULL);
+        }
+        Ok(())
+    }
+
     /// Lets one in.
     ///
     /// # Errors
@@ -53,7 +68,7 @@ impl Gate {
         if self.guarding.load(Ordering::Relaxed) {
             if inside > self.most {
                 self.unrefused.store(0, Ordering::Relaxed);
-                return Err(Fault::Overloaded("more acts wait for the database than it can serve"));
+                return Err(FULL);
             }
             if self.unrefused.fetch_add(1, Ordering::Relaxed) >= SPAN {
                 self.mean.store(0, Ordering::Relaxed);
@@ -120,6 +135,10 @@ mod tests {
         assert!(refused > 0);
         let (served, refused, longest) = serve(&gate, 400, 100);
         assert_eq!((served, refused, longest), (6400, 33_600, 64));
+        assert!(gate.admits().is_ok());
+        let entered: Vec<_> = (0..64).map(|_| gate.enter()).collect();
+        assert!(gate.admits().is_err());
+        drop(entered);
         assert_eq!(serve(&gate, 60, 100), (6000, 0, 60));
         assert_eq!(serve(&gate, 300, 1), (300, 0, 300), "calm again: a burst is let in whole");
     }

@@ -161,6 +161,14 @@ impl Store {
         }
     }
 
+    /// Whether an act would be let in now: for those who would rather not begin what the act would refuse.
+    ///
+    /// # Errors
+    /// [`Fault::Overloaded`] where it wouldn't.
+    pub fn admits(&self) -> Result<(), Fault> {
+        self.gate.admits()
+    }
+
     /// Runs an act in a transaction: committed if it gives `Ok`, undone if it gives a fault.
     pub(crate) async fn act<T, F>(&self, act: F) -> Result<T, Fault>
     where

@@ -39,14 +39,23 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         GrantType::RefreshToken => drop(parameters.require("refresh_token", MISSING_REFRESH_TOKEN)?),
         GrantType::ClientCredentials => {}
     }
+    // Before anything is spent or computed: under overload a refusal is to cost as little as it can. A client's own token
+    // needs no act, as a JWT.
+    if grant != GrantType::ClientCredentials {
+        app.store.admits()?;
+    }
     let client = prove(app, incoming, claimed, &app.settings.endpoint("/token")).await?;
     // RFC 6749 §5.2: the authenticated client is not authorized to use this grant.
     if !client.metadata.has_grant(grant) {
         return Err(Refusal::new(ErrorCode::UnauthorizedClient, "The client may not use this grant.").into());
     }
+    // The futures of the grants that write are large, and on the heap: what is moved on the way to a client's own token is
+    // small.
     let response = match grant {
-        GrantType::AuthorizationCode => authorization_code::redeem(app, incoming, &client, &parameters).await?,
-        GrantType::RefreshToken => refresh_token::refresh(app, incoming, &client, &parameters).await?,
+        GrantType::AuthorizationCode => {
+            Box::pin(authorization_code::redeem(app, incoming, &client, &parameters)).await?
+        }
+        GrantType::RefreshToken => Box::pin(refresh_token::refresh(app, incoming, &client, &parameters)).await?,
         GrantType::ClientCredentials => client_credentials::issue(app, &client, &parameters).await?,
     };
     json::ok(&response)

@@ -63,7 +63,7 @@ impl Load {
 }
 
 /// A configuration of `deploy/` for these nodes.
-fn configuration(file: &str, port: u16, nodes: &[Binary; 2]) -> String {
+pub(super) fn configuration(file: &str, port: u16, nodes: &[Binary; 2]) -> String {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy").join(file);
     let text = std::fs::read_to_string(path).unwrap();
     let text = text

@@ -4,7 +4,7 @@
 //! by. No good token is refused, no code and no refresh token is accepted twice, and nothing is answered by 5xx but while
 //! the database is away.
 //!
-//! What an operator would see of the commands is printed. `KEYWARD_TEST_TRAFFIC_SECONDS` says for how long (36 s of
+//! What an operator would see of the commands is printed. `KEYWARD_TEST_TRAFFIC_SECONDS` says for how long (24 s of
 //! rotations unless it is set). The keys rotate by `--now`, and the resource servers' times are as much shorter than
 //! their defaults as the time between two rotations is than the schedule's; from 80 minutes on all wait as they would in
 //! earnest.
@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use keyward_guard::{Discovery, Guard, Verifier};
+use keyward_guard::{Discovery, Guard, IssuerKeys, Verifier};
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, Statement};
 
 use super::rolling::configuration;
@@ -33,7 +33,7 @@ const ROTATIONS: u32 = 10;
 
 #[allow(clippy::disallowed_methods, reason = "a longer run is for a run by hand")]
 fn seconds() -> u64 {
-    std::env::var("KEYWARD_TEST_TRAFFIC_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(36)
+    std::env::var("KEYWARD_TEST_TRAFFIC_SECONDS").ok().and_then(|text| text.parse().ok()).unwrap_or(24)
 }
 
 /// How the keys rotate, and how resource servers follow.
@@ -294,15 +294,16 @@ fn authorize_url(url: &str) -> String {
     )
 }
 
-/// A resource server on loopback; gives its address.
-async fn resource_server(issuer: &str, discovery: Discovery) -> String {
+/// A resource server on loopback; gives its address and the keys that it goes by.
+async fn resource_server(issuer: &str, discovery: Discovery) -> (String, IssuerKeys) {
     let guard = Guard::builder(Verifier::new(issuer).audience(API)).discover(discovery).unwrap();
-    guard.issuer_keys().unwrap().refresh().await.unwrap();
+    let keys = guard.issuer_keys().unwrap().clone();
+    keys.refresh().await.unwrap();
     let router = Router::new().route("/", get(|| async { "yours" })).layer(guard.layer());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}/", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, router).await.unwrap() });
-    address
+    (address, keys)
 }
 
 /// The operator, who reads what the commands say.
@@ -386,7 +387,7 @@ async fn ten_rotations_under_steady_traffic() {
             .with("KEYWARD_DATABASE_URL", &database_url)
             .with("KEYWARD_DATABASE_BUSY_TIMEOUT", "1s")
             .with("KEYWARD_SERVER_TRUSTED_PROXIES", "127.0.0.1")
-            .with("KEYWARD_SERVER_DRAIN_DELAY", "1500ms")
+            .with("KEYWARD_SERVER_DRAIN_DELAY", "2s")
             .with("KEYWARD_PASSWORDS_ARGON2_MEMORY_KIB", "64")
             // What it says of the outage isn't news here.
             .with("KEYWARD_LOG_LEVEL", "off")
@@ -401,15 +402,13 @@ async fn ten_rotations_under_steady_traffic() {
     pause(Duration::from_millis(700)).await;
 
     let discovery = || Discovery::new().client(http.clone()).refetch_at_most_every(pace.refetch_at_most_every);
-    let resource_servers = [
-        resource_server(&url, discovery().refresh_every(pace.refresh_every)).await,
-        resource_server(&url, discovery().refresh_every(Duration::from_secs(7 * 86_400))).await,
-    ];
+    let (following, new_keys) = resource_server(&url, discovery().refresh_every(pace.refresh_every)).await;
+    let (behind, old_keys) = resource_server(&url, discovery().refresh_every(Duration::from_secs(7 * 86_400))).await;
     let traffic = Arc::new(Traffic {
         http: http.clone(),
         url: url.clone(),
         secret,
-        resource_servers,
+        resource_servers: [following, behind],
         outage: Outage::default(),
         counts: Counts::default(),
         revoked: Mutex::default(),
@@ -449,6 +448,11 @@ async fn ten_rotations_under_steady_traffic() {
             _ => _ = operator.must(&nodes[0], rotate),
         }
         pause(pace.between).await;
+        if rotation == 1 {
+            // The key that signs now was published when both began; the next one is news.
+            let known = [&new_keys, &old_keys].map(|keys| keys.current().unwrap().len());
+            assert_eq!(known, [3, 2], "one follows, the other has its old keys");
+        }
         if rotation == 6 {
             traffic.outage.changes();
             postgres.kill();

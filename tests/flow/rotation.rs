@@ -1,10 +1,14 @@
-//! Ten rotations by schedule, with a client that keeps the JWK Set for its full lifetime: no token is refused.
+//! Ten rotations by schedule, on one node and on two, with a client that keeps the JWK Set for its full lifetime and a
+//! resource server that refreshes its keys as often as `keyward-guard` does by default: no token is refused.
+
+use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation};
+use keyward_guard::{Discovery, Guard, Verifier};
 use serde_json::Value;
 
-use crate::security::forge::part;
+use crate::security::forge::{self, part};
 use crate::support::server::Answer;
 use crate::support::{ClientSpec, TestDatabase, TestServer};
 
@@ -63,7 +67,41 @@ async fn settled(server: &TestServer) {
     panic!("there is always something due");
 }
 
-async fn ten_rotations(database: TestDatabase) {
+/// A resource server that refreshes its keys every five minutes, and once for a key that it doesn't know.
+struct ResourceServer {
+    guard: Guard,
+    refreshed: i64,
+}
+
+impl ResourceServer {
+    async fn new(server: &TestServer) -> Self {
+        let clock = server.app.clock.clone();
+        let guard = Guard::builder(Verifier::new(server.url.clone()).audience(server.url.clone()))
+            .clock(move || clock.now().seconds().try_into().unwrap())
+            // Its own intervals are of real time, in which no hour passes here.
+            .discover(Discovery::new().client(server.http.clone()).refetch_at_most_every(Duration::from_secs(DAY)))
+            .unwrap();
+        // Uses up the one fetch for an unknown key: from now on only a refresh tells it of new ones.
+        let foreign = keyward_keys::SigningKey::generate(keyward_keys::Algorithm::Es256).unwrap().0;
+        let header = serde_json::json!({"typ": "at+jwt", "alg": "ES256", "kid": foreign.kid()});
+        let unknown = forge::sign(&foreign, &header, &serde_json::json!({}));
+        guard.issuer_keys().unwrap().refresh().await.unwrap();
+        assert_eq!(guard.verify(&unknown).await.unwrap_err().refusal(), &keyward_guard::TokenRefusal::UnknownKey);
+        Self { guard, refreshed: server.app.clock.now().seconds() }
+    }
+
+    async fn takes(&mut self, server: &TestServer, token: &str) {
+        let now = server.app.clock.now().seconds();
+        if now - self.refreshed >= 300 {
+            self.guard.issuer_keys().unwrap().refresh().await.unwrap();
+            self.refreshed = now;
+        }
+        let judged = self.guard.verify(token).await;
+        assert!(judged.is_ok(), "keys of {} s ago: {:?}", now - self.refreshed, judged.unwrap_err().refusal());
+    }
+}
+
+async fn ten_rotations(database: TestDatabase, nodes: usize) {
     let server = TestServer::with(database, |settings| {
         settings.keys.algorithms = vec!["ES256".into(), "EdDSA".into()];
         settings.keys.rotation_interval = "2d".parse().unwrap();
@@ -82,7 +120,9 @@ async fn ten_rotations(database: TestDatabase) {
     let offline = [("scope", "openid offline_access"), ("prompt", "consent")];
     let code = browser.code(&server.authorize_url("shop", &offline), "ada").await;
     let mut tokens = server.redeem("shop", &code).await.json();
+    let second = if nodes == 2 { Some(server.second_node().await) } else { None };
     let mut client = CachingClient::new(&server).await;
+    let mut resource_server = ResourceServer::new(&server).await;
     let (mut live, mut kids) = (Vec::new(), std::collections::BTreeSet::new());
     // Around each rotation in steps of a minute or two, elsewhere in steps of hours.
     for _ in 0..10 {
@@ -90,9 +130,15 @@ async fn ten_rotations(database: TestDatabase) {
         let minutes = std::iter::repeat_n(97, 130);
         for (index, step) in hours.chain(minutes).enumerate() {
             server.advance(step);
-            settled(&server).await;
+            match &second {
+                // Both schedules fire at once.
+                Some(second) => _ = tokio::join!(settled(&server), second.app.run_key_schedule()).1.unwrap(),
+                None => settled(&server).await,
+            }
             if index >= 46 || index % 15 == 0 {
-                let answer = server.refresh("shop", tokens["refresh_token"].as_str().unwrap()).await;
+                let signer = second.as_ref().filter(|_| index % 2 == 0).unwrap_or(&server);
+                signer.app.reload_if_changed().await.unwrap();
+                let answer = signer.refresh("shop", tokens["refresh_token"].as_str().unwrap()).await;
                 assert_eq!(answer.status, 200, "{}", answer.text);
                 tokens = answer.json();
                 let text = |name: &str| tokens[name].as_str().unwrap().to_owned();
@@ -107,6 +153,9 @@ async fn ten_rotations(database: TestDatabase) {
             // The oldest live token and the newest one.
             for (token, audience) in live.first().into_iter().chain(live.last()) {
                 client.verify(&server, token, audience).await;
+                if audience != "shop" {
+                    resource_server.takes(&server, token).await;
+                }
             }
             if let Some((token, _)) = live.iter().find(|(_, audience)| audience != "shop") {
                 assert_eq!(server.userinfo(token).await.status, 200, "an access token that lives");
@@ -121,18 +170,21 @@ async fn ten_rotations(database: TestDatabase) {
     let kept = server.app.store.signing_keys().await.unwrap();
     assert!(kept.len() <= 2 * (2 + 1 + 5), "{} keys are kept", kept.len());
     assert!(kept.iter().any(|key| key.state == "archived"));
+    if let Some(second) = second {
+        second.stop().await;
+    }
     server.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ten_rotations_sqlite() {
-    ten_rotations(TestDatabase::sqlite()).await;
+    ten_rotations(TestDatabase::sqlite(), 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
-async fn ten_rotations_postgres() {
-    ten_rotations(TestDatabase::postgres().await).await;
+async fn ten_rotations_of_two_nodes_postgres() {
+    ten_rotations(TestDatabase::postgres().await, 2).await;
 }
 
 on_each_database! {

@@ -23,7 +23,7 @@ use super::rolling::configuration;
 use crate::security::forge::part;
 use crate::support::binary::{Binary, pause};
 use crate::support::browser::parameters;
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_builder};
+use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_builder, real_seconds};
 use crate::support::service::{Service, free_port};
 use crate::support::{Browser, TestDatabase};
 
@@ -195,7 +195,7 @@ struct Worker {
     traffic: Arc<Traffic>,
     browser: Browser,
     turn: usize,
-    /// Access tokens of grants that stand: each a key's first that this worker got.
+    /// Access tokens of grants that stand, which haven't expired: each a key's first that this worker got.
     kept: Vec<String>,
 }
 
@@ -211,6 +211,8 @@ impl Worker {
         while !self.traffic.stop.load(Ordering::Relaxed) {
             self.turn += 1;
             self.grant().await;
+            let soon = real_seconds() + 30;
+            self.kept.retain(|token| part(token, 1)["exp"].as_i64().unwrap() > soon);
             for token in &self.kept {
                 self.traffic.call(token).await;
             }

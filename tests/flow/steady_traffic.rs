@@ -382,7 +382,7 @@ async fn ten_rotations_under_steady_traffic() {
     for node in &mut nodes {
         node.start(&http).await;
     }
-    let _proxy = Service::haproxy(port, &configuration("haproxy.cfg", port, &nodes)).await;
+    let mut proxy = Service::haproxy(port, &configuration("haproxy.cfg", port, &nodes)).await;
     pause(Duration::from_millis(700)).await;
 
     let discovery = || Discovery::new().client(http.clone()).refetch_at_most_every(pace.refetch_at_most_every);
@@ -491,6 +491,7 @@ async fn ten_rotations_under_steady_traffic() {
         assert!(counter.load(Ordering::Relaxed) >= least, "there was no traffic: {}", traffic.counts.say());
     }
     eprintln!("{}", traffic.counts.say());
+    proxy.kill();
     for node in &mut nodes {
         node.kill();
     }

@@ -143,13 +143,19 @@ impl Service {
 }
 
 impl Drop for Service {
+    #[allow(clippy::disallowed_methods, reason = "nothing else can wait in a drop")]
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Asked politely, its own children end too.
-            let asked = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
-            if !asked.is_ok_and(|status| status.success()) {
-                let _ = child.kill();
+            // Asked politely, its own children end too. What inherited an ignored SIGINT, as from a shell's background, may
+            // not heed it.
+            let _ = Command::new("kill").args(["-s", "INT", &child.id().to_string()]).status();
+            for _ in 0..100 {
+                if child.try_wait().is_ok_and(|ended| ended.is_some()) {
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(50));
             }
+            let _ = child.kill();
             let _ = child.wait();
         }
     }

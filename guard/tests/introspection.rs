@@ -288,6 +288,61 @@ async fn a_server_that_fails_is_left_alone_and_tried_again() {
 }
 
 #[tokio::test]
+async fn a_token_that_the_server_chokes_on_stops_no_other() {
+    let server = Server::start(&[&Key::es256("k")]).await;
+    let guard = bent(&server, client());
+    for status in [400, 403, 413, 414] {
+        server.set(INTROSPECT, Answer::status(status));
+        for number in 0..6 {
+            let judged = outcome(&guard, &format!("odd-{status}-{number}")).await;
+            assert!(unavailable(&judged), "{status}: {judged:?}");
+        }
+    }
+    assert_eq!(server.asked(INTROSPECT), 24);
+    server.set(INTROSPECT, Answer::ok(active().to_string()));
+    assert_eq!(outcome(&guard, "good").await, Ok("alice".into()));
+    // The odd one isn't sent again at once, though the server would take it by now.
+    server.set(INTROSPECT, Answer::status(400));
+    tokio::time::pause();
+    for _ in 0..3 {
+        assert!(unavailable(&outcome(&guard, "odd").await));
+    }
+    assert_eq!(server.asked(INTROSPECT), 26);
+    tokio::time::resume();
+    server.set(INTROSPECT, Answer::ok(active().to_string()));
+    advance(Duration::from_secs(2)).await;
+    assert_eq!(outcome(&guard, "odd").await, Ok("alice".into()));
+    for status in [401, 429, 500] {
+        server.set(INTROSPECT, Answer::status(status));
+        let guard = bent(&server, client());
+        let asked = server.asked(INTROSPECT);
+        for number in 0..8 {
+            assert!(unavailable(&outcome(&guard, &format!("{status}-{number}")).await));
+        }
+        assert_eq!(server.asked(INTROSPECT), asked + 5, "{status} is about the server");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_may_be_a_refresh_tokens_is_refused_though_audiences_may_be_absent() {
+    let server = Server::start(&[&Key::es256("k")]).await;
+    let bare = json!({ "active": true, "sub": "alice", "exp": NOW + 60, "client_id": "web", "scope": "a b" });
+    for (member, value, expected) in [
+        ("iss", json!(server.url), Err(TokenRefusal::WrongType)),
+        ("token_use", json!("refresh_token"), Err(TokenRefusal::WrongType)),
+        ("token_use", json!("access_token"), Ok("alice".to_owned())),
+        ("token_type", json!("Bearer"), Ok("alice".to_owned())),
+        ("aud", json!(AUDIENCE), Ok("alice".to_owned())),
+    ] {
+        let mut answer = bare.clone();
+        answer[member] = value;
+        server.set(INTROSPECT, Answer::ok(answer.to_string()));
+        let guard = bent(&server, client().accept_absent_audience());
+        assert_eq!(outcome(&guard, "opaque").await, expected, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn what_was_answered_is_used_while_the_server_is_away() {
     let server = Server::start(&[&Key::es256("k")]).await;
     server.set(INTROSPECT, Answer::ok(active().to_string()));

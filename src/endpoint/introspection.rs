@@ -27,6 +27,11 @@ use crate::http::client_authentication::{AuthenticatedClient, authenticate};
 use crate::http::json::{self, Failure};
 use crate::store::authorization::LiveGrant;
 
+/// `token_use` of an access token.
+const ACCESS_TOKEN: &str = "access_token";
+/// `token_use` of a refresh token.
+const REFRESH_TOKEN: &str = "refresh_token";
+
 /// RFC 7662 §2.2.
 #[derive(Debug, Default, Serialize)]
 struct Introspected<'a> {
@@ -37,6 +42,10 @@ struct Introspected<'a> {
     client_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     token_type: Option<&'a str>,
+    /// Which kind of token it is (an extension, which §2.2 allows): what a refresh token's answer says must never be taken
+    /// for an access token's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token_use: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     exp: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,6 +197,7 @@ impl Asking<'_> {
             scope: Some(&row.scope),
             client_id: Some(&row.client_id),
             token_type: Some("Bearer"),
+            token_use: Some(ACCESS_TOKEN),
             exp: Some(row.expires_at.div_euclid(1_000_000)),
             iat: Some(row.issued_at.div_euclid(1_000_000)),
             sub: Some(live.map_or(&row.client_id, |live| &live.subject)),
@@ -222,6 +232,7 @@ impl Asking<'_> {
             active: true,
             scope: Some(&found.live.grant.scope),
             client_id: Some(&client.client_id),
+            token_use: Some(REFRESH_TOKEN),
             exp: Some(found.token.expires_at.min(found.live.grant.expires_at).div_euclid(1_000_000)),
             iat: Some(found.token.issued_at.div_euclid(1_000_000)),
             sub: Some(&found.live.subject),
@@ -237,6 +248,7 @@ fn describe(token: &AccessToken) -> Introspected<'_> {
         scope: Some(token.scope.as_str()),
         client_id: Some(&token.client_id),
         token_type: Some("Bearer"),
+        token_use: Some(ACCESS_TOKEN),
         exp: i64::try_from(token.exp).ok(),
         iat: i64::try_from(token.iat).ok(),
         sub: Some(&token.sub),

@@ -60,6 +60,8 @@ on_each_database! {
         let refresh = tokens["refresh_token"].as_str().unwrap();
         let own = verified(server, &ask(server, "shop", refresh, TYPE).await, Algorithm::Es256);
         assert_eq!(own["token_introspection"]["active"], true);
+        assert_eq!(own["token_introspection"]["token_use"], "refresh_token");
+        assert_eq!(plain["token_use"], "access_token");
         let others = verified(server, &ask(server, "api", refresh, TYPE).await, Algorithm::Es256);
         assert_eq!(others["token_introspection"], json!({"active": false}));
         for accept in ["application/json", "*/*", "application/*"] {

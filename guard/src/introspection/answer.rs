@@ -32,7 +32,10 @@ pub(super) enum Unusable {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AbsentAudience {
     Refuse,
+    /// Where something else says that the token is an access token.
     Accept,
+    /// The token is a JWT whose own type and audience have been judged.
+    Judged,
 }
 
 /// The answer within a signed one whose kind and signature are right.
@@ -83,6 +86,8 @@ pub(super) fn judge(
     if answer.get("token_use").is_some_and(|kind| kind != "access_token") {
         return Ok(Err(TokenRefusal::WrongType));
     }
+    // RFC 7662 §2.1 lets refresh tokens be asked about as well, and their answers have neither of these.
+    let names_its_kind = answer.contains_key("token_use") || answer.contains_key("token_type");
     // RFC 6749 §7.1: a token of a type that isn't understood mustn't be used.
     match answer.get("token_type") {
         None => {}
@@ -96,7 +101,8 @@ pub(super) fn judge(
         return Ok(Err(TokenRefusal::WrongIssuer));
     }
     let meant = match (claims.aud.is_empty(), absent_audience) {
-        (true, AbsentAudience::Accept) => true,
+        (true, AbsentAudience::Accept) if !names_its_kind => return Ok(Err(TokenRefusal::WrongType)),
+        (true, AbsentAudience::Accept | AbsentAudience::Judged) => true,
         (true, AbsentAudience::Refuse) => false,
         (false, _) => verifier.is_meant(&claims.aud),
     };

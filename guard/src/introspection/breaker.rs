@@ -59,6 +59,14 @@ impl Breaker {
         *self = Self::NEW;
     }
 
+    /// A question was refused for its own sake: no failure, and no proof that others are answered. If it was the trial,
+    /// the next caller tries.
+    pub(super) fn learned_nothing(&mut self, now: Instant) {
+        if let Self::HalfOpen { pause, .. } = *self {
+            *self = Self::Open { until: now, pause };
+        }
+    }
+
     /// A question wasn't answered.
     pub(super) fn failed(&mut self, now: Instant) {
         *self = match *self {
@@ -82,6 +90,23 @@ mod tests {
 
     fn start() -> Instant {
         crate::clock::monotonic_now()
+    }
+
+    #[test]
+    fn a_question_refused_for_its_own_sake_neither_opens_nor_closes() {
+        let now = start();
+        let mut breaker = Breaker::NEW;
+        for _ in 0..FAILURES * 2 {
+            assert_eq!(breaker.admit(now, TRIAL), Admission::Ask);
+            breaker.learned_nothing(now);
+        }
+        assert_eq!(breaker, Breaker::NEW);
+        let mut breaker = opened(now);
+        let due = now + FIRST_PAUSE;
+        assert_eq!(breaker.admit(due, TRIAL), Admission::Ask);
+        breaker.learned_nothing(due);
+        assert_eq!(breaker.admit(due, TRIAL), Admission::Ask, "the next one tries");
+        assert_eq!(breaker.admit(due, TRIAL), Admission::Refuse(TRIAL));
     }
 
     fn opened(now: Instant) -> Breaker {

@@ -142,7 +142,8 @@ impl Introspection {
     }
 
     /// Accepts an active token whose answer names no audience (RFC 7662 §2.2 makes it optional). Only for a server whose
-    /// tokens are all meant for this API, or that calls tokens of others inactive.
+    /// tokens are all meant for this API, or that calls tokens of others inactive. The answer must still say that the
+    /// token is an access token, by `token_type` or by `token_use`: a refresh token is active too.
     pub fn accept_absent_audience(mut self) -> Self {
         self.absent_audience = AbsentAudience::Accept;
         self
@@ -215,6 +216,14 @@ enum Failure {
     Answer(#[from] Unusable),
     #[error("the signed answer is refused: {0}")]
     Signature(TokenRefusal),
+}
+
+impl Failure {
+    /// Whether the server refused this question and may well answer others. 401 is about the guard's own credentials
+    /// (RFC 7662 §2.3), 429 and 5xx about the server.
+    fn is_about_one_token(&self) -> bool {
+        matches!(self, Self::Status(400 | 403 | 413 | 414))
+    }
 }
 
 impl Introspector {
@@ -348,10 +357,17 @@ impl Introspector {
                 outcome
             }
             Err(error) => {
-                self.breaker().failed(monotonic_now());
+                let refusal = TokenRefusal::IntrospectionUnavailable { retry_after: 1 };
+                let now = monotonic_now();
+                if error.is_about_one_token() {
+                    self.breaker().learned_nothing(now);
+                    self.refused.put(hash, (now + self.settings.remember_inactive, refusal.clone()));
+                } else {
+                    self.breaker().failed(now);
+                }
                 let cause = innermost(&error).to_string();
                 tracing::warn!(issuer = %self.verifier.issuer(), %error, cause, "a token can't be introspected");
-                Err(TokenRefusal::IntrospectionUnavailable { retry_after: 1 })
+                Err(refusal)
             }
         }
     }
@@ -380,8 +396,7 @@ impl Introspector {
                 answer::unwrap_signed(&payload, issuer, client_id, (self.clock)())?
             }
         };
-        // A JWT's own audience has been judged.
-        let absent = if verified.is_some() { AbsentAudience::Accept } else { self.settings.absent_audience };
+        let absent = if verified.is_some() { AbsentAudience::Judged } else { self.settings.absent_audience };
         let judged = answer::judge(answer, &self.verifier, absent, (self.clock)())?;
         Ok(judged.map(|claims| verified.unwrap_or_else(|| AccessToken::new(claims))))
     }

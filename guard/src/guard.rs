@@ -170,7 +170,7 @@ impl Guard {
         };
         #[cfg(feature = "discovery")]
         if let (Some(statuses), Some(reference)) = (&self.inner.statuses, &token.status) {
-            statuses.check(reference).await?;
+            statuses.check(reference, token.exp).await?;
         }
         Ok(token)
     }

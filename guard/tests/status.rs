@@ -2,6 +2,7 @@
 
 use std::future::Future as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -300,6 +301,97 @@ async fn a_list_that_nobody_names_is_not_followed_for_ever() {
     assert_eq!(server.asked(LIST), asked);
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Ok("alice".into()), "and it comes back when named");
     assert_eq!(server.asked(LIST), asked + 1);
+}
+
+#[tokio::test]
+async fn what_was_revoked_stays_so_after_a_rest_while_the_issuer_is_away() {
+    let key = Key::es256("k");
+    let server = Server::start(&[&key]).await;
+    server.set(LIST, list(&server, &key, &[0b10]));
+    let open = guard(&server.url, StatusLists::new());
+    let closed = guard(&server.url, StatusLists::new().refuse_when_unavailable());
+    let (good, revoked) = (token(&server, &key, 0), token(&server, &key, 1));
+    for guard in [&open, &closed] {
+        assert_eq!(outcome(guard, &good).await, Ok("alice".into()));
+    }
+    server.set(LIST, Answer::status(503));
+    for rest in [901, 3 * 3600] {
+        advance(Duration::from_secs(rest)).await;
+        crate::pause(Duration::from_millis(100)).await;
+        for guard in [&open, &closed] {
+            assert_eq!(outcome(guard, &revoked).await, Err(TokenRefusal::Revoked), "{rest}");
+        }
+        assert_eq!(outcome(&open, &good).await, Ok("alice".into()));
+        assert_eq!(outcome(&closed, &good).await, Err(TokenRefusal::StatusUnavailable));
+    }
+    // Back, the list is asked for before an old copy calls anything valid.
+    server.set(LIST, list(&server, &key, &[0b11]));
+    advance(Duration::from_secs(901)).await;
+    crate::pause(Duration::from_millis(100)).await;
+    server.set(LIST, list(&server, &key, &[0b111]).after(Duration::from_millis(50)));
+    advance(Duration::from_secs(60)).await;
+    assert_eq!(outcome(&open, &token(&server, &key, 2)).await, Err(TokenRefusal::Revoked));
+}
+
+#[tokio::test]
+async fn a_list_that_says_nothing_is_forgotten_before_one_that_does() {
+    let key = Key::es256("k");
+    let server = Server::start(&[&key]).await;
+    server.set(LIST, list(&server, &key, &[0b10]));
+    let guard = guard(&server.url, StatusLists::new());
+    let revoked = token(&server, &key, 1);
+    assert_eq!(outcome(&guard, &revoked).await, Err(TokenRefusal::Revoked));
+    let listed = async |number: u64| {
+        let path = format!("/status/{number}");
+        let uri = format!("{}{path}", server.url);
+        let mut claims = list_claims(&server, &[0]);
+        claims["sub"] = json!(uri);
+        server.set(&path, Answer::ok(key.of_kind("statuslist+jwt", &claims)));
+        assert_eq!(outcome(&guard, &token_at(&server, &key, 0, &uri)).await, Ok("alice".into()));
+    };
+    for number in 2..=300 {
+        listed(number).await;
+    }
+    server.set(LIST, Answer::status(503));
+    assert_eq!(outcome(&guard, &revoked).await, Err(TokenRefusal::Revoked));
+}
+
+#[tokio::test]
+async fn a_copy_goes_when_an_hour_and_its_last_token_are_over() {
+    let key = Key::es256("k");
+    let server = Server::start(&[&key]).await;
+    let clock = Arc::new(AtomicU64::new(NOW));
+    let guard = {
+        let clock = Arc::clone(&clock);
+        let builder = Guard::builder(Verifier::new(server.url.clone()).audience(AUDIENCE));
+        let builder = builder.clock(move || clock.load(Ordering::SeqCst));
+        builder.status_lists(StatusLists::new()).discover(Discovery::new()).unwrap()
+    };
+    let ending = |end: u64, index: u64, uri: &str| {
+        let mut claims = claims_of(&server.url);
+        claims["iat"] = json!(NOW);
+        claims["exp"] = json!(end);
+        claims["status"] = json!({ "status_list": { "idx": index, "uri": uri } });
+        key.token(&claims)
+    };
+    let first = format!("{}{LIST}", server.url);
+    let token = ending(NOW + 6 * 3600, 1, &first);
+    server.set(LIST, list(&server, &key, &[0b10]));
+    assert_eq!(outcome(&guard, &token).await, Err(TokenRefusal::Revoked));
+    server.set(LIST, Answer::status(503));
+    // Whenever another list comes, what isn't needed goes.
+    for (hours, expected) in [(2, Err(TokenRefusal::Revoked)), (2, Err(TokenRefusal::Revoked)), (3, Ok("alice".into()))]
+    {
+        let now = clock.fetch_add(hours * 3600, Ordering::SeqCst) + hours * 3600;
+        advance(Duration::from_secs(hours * 3600)).await;
+        crate::pause(Duration::from_millis(100)).await;
+        let other = ending(now + 60, 0, &format!("{}/status/{now}", server.url));
+        assert_eq!(outcome(&guard, &other).await, Ok("alice".into()));
+        // A later token of the same list, which the issuer can't be asked about.
+        let later = ending(NOW + 6 * 3600, 1, &first);
+        let named = if now < NOW + 6 * 3600 { later } else { ending(now + 60, 1, &first) };
+        assert_eq!(outcome(&guard, &named).await, expected, "{now}");
+    }
 }
 
 #[tokio::test]

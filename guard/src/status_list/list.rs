@@ -36,6 +36,8 @@ pub(super) enum ListError {
 pub(super) struct StatusList {
     bits: u8,
     bytes: Vec<u8>,
+    /// Whether any token's status isn't 0.
+    pub(super) says_something: bool,
     /// When the issuer made it, in Unix seconds.
     pub(super) iat: u64,
     /// Not to be used from this time on, in Unix seconds.
@@ -93,7 +95,8 @@ impl StatusList {
         let compressed = URL_SAFE_NO_PAD.decode(&claims.status_list.lst).map_err(|_| ListError::Compression)?;
         // The limit ends the work as soon as it is passed, so that a small list can't fill the memory.
         let bytes = decompress_to_vec_zlib_with_limit(&compressed, max_bytes).map_err(|_| ListError::Compression)?;
-        Ok(Self { bits, bytes, iat, exp, ttl: claims.ttl.map(|NumericDate(ttl)| ttl) })
+        let says_something = bytes.iter().any(|byte| *byte != 0);
+        Ok(Self { bits, bytes, says_something, iat, exp, ttl: claims.ttl.map(|NumericDate(ttl)| ttl) })
     }
 
     /// The status at an index, 0 being valid (§7.1); `None` beyond the end. §4.1 counts from the lowest bit of a byte.

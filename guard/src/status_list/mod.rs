@@ -2,13 +2,14 @@
 //! refused within seconds, without a question for each request.
 //!
 //! A list is fetched when its first token comes and then again in the background, for as long as tokens name it. A check
-//! is a look into a bit; it waits only for a list never asked for before, and for a token whose place the known copy
-//! doesn't have yet. Left out: CWT, lists of other issuers, historical lists (§8.4).
+//! is a look into a bit; it waits only for a list never asked for before, for one that wasn't refreshed for want of tokens
+//! and whose copy is old by now, and for a token whose place the known copy doesn't have yet. A copy outlives its refreshes:
+//! what was revoked stays so while the issuer is away. Left out: CWT, lists of other issuers, historical lists (§8.4).
 
 mod list;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
@@ -26,11 +27,15 @@ use crate::outbound::OutboundError;
 use crate::refusal::TokenRefusal;
 use crate::signed::{self, Kind};
 
-/// An issuer that spreads its tokens over more lists than this has the least used forgotten.
+/// An issuer that spreads its tokens over more lists than this has the least used forgotten, first of those that call no
+/// token revoked.
 const MAX_LISTS: usize = 256;
 
-/// A list that no token named for so long isn't followed any more.
-const FORGET_AFTER: Duration = Duration::from_secs(900);
+/// A list that no token named for so long isn't refreshed until the next one does.
+const REST_AFTER: Duration = Duration::from_secs(900);
+
+/// A copy is kept for at least so long after a token named it, and until the last of its tokens has expired.
+const KEEP_FOR: Duration = Duration::from_secs(3600);
 
 /// Where a list names no `ttl`.
 const DEFAULT_TTL: Duration = Duration::from_secs(5);
@@ -123,8 +128,14 @@ struct Followed {
     copy: ArcSwapOption<Copy>,
     /// When a token last named it, in milliseconds since the follower started.
     last_used: AtomicU64,
+    /// The latest `exp` of the tokens that named it, in Unix seconds.
+    needed_until: AtomicU64,
+    /// Whether a task refreshes it.
+    refreshed: AtomicBool,
     /// How often an attempt to fetch it has ended.
     attempts: watch::Sender<u64>,
+    /// So many attempts must have ended before a missing or an old copy counts as unavailable.
+    awaited: AtomicU64,
     /// Held while fetching; when the last attempt for an unknown index was made.
     fetching: tokio::sync::Mutex<Option<Instant>>,
 }
@@ -157,7 +168,7 @@ enum Failure {
 /// What a copy says about an index.
 enum Finding {
     Judged(Result<(), TokenRefusal>),
-    /// No copy yet.
+    /// No copy yet, or one that is too old to call a token valid.
     NoCopy,
     /// The copy ends before the index.
     OutOfRange,
@@ -176,17 +187,26 @@ impl Follower {
         })
     }
 
-    /// Whether the issuer still stands by a token.
-    pub(crate) async fn check(&self, reference: &StatusReference) -> Result<(), TokenRefusal> {
+    /// Whether the issuer still stands by a token, whose `exp` is `token_end`.
+    pub(crate) async fn check(&self, reference: &StatusReference, token_end: u64) -> Result<(), TokenRefusal> {
         let followed = match self.lists.load().get(&reference.uri) {
             Some(known) => Arc::clone(known),
             None => self.follow(&reference.uri)?,
         };
         followed.last_used.store(self.elapsed(monotonic_now()), Ordering::Relaxed);
+        if followed.needed_until.load(Ordering::Relaxed) < token_end {
+            followed.needed_until.fetch_max(token_end, Ordering::Relaxed);
+        }
+        self.wake(&followed);
         match self.look(&followed, reference.idx) {
             Finding::Judged(judged) => return judged,
-            // The first fetch is under way, in the list's own task.
-            Finding::NoCopy => followed.first_attempt().await,
+            // The first fetch is under way, in the list's own task, or the first after a rest.
+            Finding::NoCopy => {
+                let awaited = followed.awaited.load(Ordering::Acquire);
+                // It may have gone to rest since.
+                self.wake(&followed);
+                followed.attempt(awaited).await;
+            }
             // A token may be newer than the copy.
             Finding::OutOfRange => self.fetch_for_unknown_index(&followed).await,
         }
@@ -195,6 +215,13 @@ impl Follower {
             Finding::NoCopy => self.unavailable(),
             // §8.3: beyond the end of the list nothing can be said, and the token is refused.
             Finding::OutOfRange => Err(TokenRefusal::UnusableStatus),
+        }
+    }
+
+    /// Sees to it that a task refreshes the list.
+    fn wake(&self, followed: &Arc<Followed>) {
+        if !followed.refreshed.load(Ordering::Acquire) && !followed.refreshed.swap(true, Ordering::AcqRel) {
+            tokio::spawn(keep_fresh(self.myself.clone(), Arc::clone(followed)));
         }
     }
 
@@ -207,7 +234,7 @@ impl Follower {
                 let old = monotonic_now().saturating_duration_since(copy.fetched);
                 let stale = old > copy.interval * INTERVALS_UNTIL_STALE
                     || copy.list.exp.is_some_and(|exp| (self.clock)() >= exp.saturating_add(OLDER_COPY_TOLERANCE));
-                Finding::Judged(if stale { self.unavailable() } else { Ok(()) })
+                if stale { Finding::NoCopy } else { Finding::Judged(Ok(())) }
             }
             // §7.1: revoked, suspended, or a status of the issuer's own: whatever isn't valid is refused. A copy that is
             // old still knows what had been revoked.
@@ -242,12 +269,21 @@ impl Follower {
             url,
             copy: ArcSwapOption::empty(),
             last_used: AtomicU64::new(self.elapsed(monotonic_now())),
+            needed_until: AtomicU64::new(0),
+            refreshed: AtomicBool::new(true),
             attempts: watch::Sender::new(0),
+            awaited: AtomicU64::new(1),
             fetching: tokio::sync::Mutex::new(None),
         });
         let mut lists = HashMap::clone(&self.lists.load());
+        let (elapsed, now) = (self.elapsed(monotonic_now()), (self.clock)());
+        lists.retain(|_, known| known.is_needed(elapsed, now));
         if lists.len() >= MAX_LISTS {
-            let least_used = lists.values().min_by_key(|list| list.last_used.load(Ordering::Relaxed));
+            // What was revoked is forgotten last: a list that can't be had again would make it good.
+            let least_used = lists.values().min_by_key(|list| {
+                let says_something = list.copy.load().as_ref().is_some_and(|copy| copy.list.says_something);
+                (says_something, list.last_used.load(Ordering::Relaxed))
+            });
             if let Some(uri) = least_used.map(|list| list.uri.clone()) {
                 lists.remove(&uri);
             }
@@ -323,36 +359,51 @@ impl Follower {
         wanted.max(SHORTEST_INTERVAL)
     }
 
-    /// Whether a list is still to be followed; forgets it otherwise.
-    fn still_follows(&self, followed: &Arc<Followed>) -> bool {
-        let is_this = |known: &Arc<Followed>| Arc::ptr_eq(known, followed);
-        let unused = self.elapsed(monotonic_now()).saturating_sub(followed.last_used.load(Ordering::Relaxed));
-        if u128::from(unused) < FORGET_AFTER.as_millis() {
-            return self.lists.load().get(&followed.uri).is_some_and(is_this);
-        }
-        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut lists = HashMap::clone(&self.lists.load());
-        lists.retain(|_, known| !is_this(known));
-        self.lists.store(Arc::new(lists));
-        false
+    /// Whether a list is still to be refreshed: it is known, and was named of late.
+    fn still_refreshes(&self, followed: &Arc<Followed>) -> bool {
+        let unused = followed.unused(self.elapsed(monotonic_now()));
+        unused < REST_AFTER && self.lists.load().get(&followed.uri).is_some_and(|known| Arc::ptr_eq(known, followed))
     }
 }
 
 impl Followed {
-    /// Waits until the first attempt has ended, well or badly.
-    async fn first_attempt(&self) {
+    /// Waits until so many attempts have ended, well or badly.
+    async fn attempt(&self, awaited: u64) {
         // An error would say that the sender is gone, which is this list itself.
-        drop(self.attempts.subscribe().wait_for(|attempts| *attempts > 0).await);
+        drop(self.attempts.subscribe().wait_for(|attempts| *attempts >= awaited).await);
+    }
+
+    /// How long no token named it, `elapsed` milliseconds after the follower started.
+    fn unused(&self, elapsed: u64) -> Duration {
+        Duration::from_millis(elapsed.saturating_sub(self.last_used.load(Ordering::Relaxed)))
+    }
+
+    /// Whether a token that may still be good may name it; `now` in Unix seconds.
+    fn is_needed(&self, elapsed: u64, now: u64) -> bool {
+        self.unused(elapsed) < KEEP_FOR || now < self.needed_until.load(Ordering::Relaxed)
+    }
+
+    /// The task that refreshes it ends. The copy stays; the next token's check begins another task, and waits for its
+    /// first attempt if the copy is old by then.
+    fn rest(&self) {
+        let next = self.attempts.borrow().saturating_add(1);
+        // In this order: who sees that an attempt is awaited also sees that a task may have to be begun.
+        self.refreshed.store(false, Ordering::Release);
+        self.awaited.store(next, Ordering::Release);
     }
 }
 
-/// Refreshes one list until nobody names it or the guard is gone.
+/// Refreshes one list until nobody names it, it is forgotten, or the guard is gone.
 async fn keep_fresh(follower: Weak<Follower>, followed: Arc<Followed>) {
+    let mut rounds = 0_u64;
     loop {
         let pause = {
-            let Some(follower) = follower.upgrade().filter(|follower| follower.still_follows(&followed)) else {
-                return;
-            };
+            let Some(follower) = follower.upgrade() else { return };
+            // The first attempt is made in any case: somebody waits for it.
+            if rounds > 0 && !follower.still_refreshes(&followed) {
+                return followed.rest();
+            }
+            rounds += 1;
             let mut last = followed.fetching.lock().await;
             follower.fetch_and_note(&followed, &mut last).await;
             followed.copy.load().as_ref().map_or_else(|| follower.interval(None), |copy| copy.interval)

@@ -47,21 +47,29 @@ impl ClaimsRequest {
     /// Reads the parameter.
     ///
     /// # Errors
-    /// `invalid_request` where it is no JSON of the form of §5.5, or longer than anybody needs.
+    /// `invalid_request` where it is no JSON of the form of §5.5, or longer or deeper than anybody needs. What is accepted
+    /// can be kept: [`ClaimsRequest::from_stored`] reads what [`ClaimsRequest::to_json`] makes of it.
     pub fn parse(text: &str) -> Result<Self, Refusal> {
         if text.len() > MOST_BYTES {
             return Err(Refusal::new(ErrorCode::InvalidRequest, "The claims parameter is longer than 4096 bytes."));
         }
-        let members: Map<String, Value> = serde_json::from_str(text).map_err(|_| MALFORMED)?;
-        Ok(Self { userinfo: read(members.get("userinfo"))?, id_token: read(members.get("id_token"))? })
+        let request = Self::read_text(text)?;
+        // A `value` is kept as one of `values`, which is deeper by one.
+        Self::from_stored(request.to_json().as_deref())?;
+        Ok(request)
     }
 
-    /// Reads what [`ClaimsRequest::to_json`] wrote.
+    /// Reads what [`ClaimsRequest::to_json`] wrote, which may be longer than what came: `1e15` is written out.
     ///
     /// # Errors
-    /// As [`ClaimsRequest::parse`].
+    /// As [`ClaimsRequest::parse`], whatever the length.
     pub fn from_stored(text: Option<&str>) -> Result<Self, Refusal> {
-        text.map_or_else(|| Ok(Self::default()), Self::parse)
+        text.map_or_else(|| Ok(Self::default()), Self::read_text)
+    }
+
+    fn read_text(text: &str) -> Result<Self, Refusal> {
+        let members: Map<String, Value> = serde_json::from_str(text).map_err(|_| MALFORMED)?;
+        Ok(Self { userinfo: read(members.get("userinfo"))?, id_token: read(members.get("id_token"))? })
     }
 
     /// As JSON of the form of §5.5; `None` where nothing is asked for.
@@ -295,7 +303,64 @@ mod tests {
         assert_eq!(Value::Object(released), json!({"email": "ada@example.org"}));
     }
 
+    #[test]
+    fn what_is_accepted_can_be_kept_whatever_its_length_and_depth() {
+        // Each value is written out with four times as many characters.
+        let long = |claims: usize| {
+            let values = vec!["1e15"; MOST_VALUES].join(",");
+            let claims: Vec<String> = (0..claims).map(|at| format!("\"c{at}\":{{\"values\":[{values}]}}")).collect();
+            format!("{{\"userinfo\":{{{}}}}}", claims.join(","))
+        };
+        let text = long(15);
+        assert!(text.len() > MOST_BYTES - 256 && text.len() <= MOST_BYTES, "{}", text.len());
+        let request = ClaimsRequest::parse(&text).unwrap();
+        let stored = request.to_json().unwrap();
+        assert!(stored.len() > MOST_BYTES, "{}", stored.len());
+        assert_eq!(ClaimsRequest::from_stored(Some(&stored)).unwrap(), request);
+        assert!(ClaimsRequest::parse(&long(16)).is_err());
+        let mut accepted = 0;
+        for depth in 100..140 {
+            let value = format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+            let text = format!("{{\"userinfo\":{{\"email\":{{\"value\":{value}}}}}}}");
+            if let Ok(request) = ClaimsRequest::parse(&text) {
+                assert_eq!(ClaimsRequest::from_stored(request.to_json().as_deref()).unwrap(), request, "{depth}");
+                accepted += 1;
+            }
+        }
+        assert!((1..40).contains(&accepted), "the limit is within: {accepted}");
+    }
+
+    /// JSON text of a value: numbers in forms that are written otherwise, words, and lists of lists.
+    fn value_text() -> impl Strategy<Value = String> {
+        let leaf = prop_oneof![
+            Just("1e15".to_owned()),
+            Just("-0.0".to_owned()),
+            (1u32..10, -20i32..22).prop_map(|(digit, exponent)| format!("{digit}e{exponent}")),
+            any::<i64>().prop_map(|number| number.to_string()),
+            "[\\PC]{0,20}".prop_map(|text| Value::String(text).to_string()),
+        ];
+        (leaf, prop_oneof![0usize..4, 110usize..130])
+            .prop_map(|(leaf, depth)| format!("{}{leaf}{}", "[".repeat(depth), "]".repeat(depth)))
+    }
+
     proptest! {
+        /// Up to the limits of length and depth, what is accepted can be kept.
+        #[test]
+        fn what_is_accepted_comes_back(values in prop::collection::vec(value_text(), 1..60), single: bool) {
+            let claims: Vec<String> = values
+                .chunks(if single { 1 } else { MOST_VALUES })
+                .enumerate()
+                .map(|(at, values)| match values {
+                    [value] if single => format!("\"c{at}\":{{\"value\":{value}}}"),
+                    values => format!("\"c{at}\":{{\"values\":[{}]}}", values.join(",")),
+                })
+                .collect();
+            let text = format!("{{\"id_token\":{{{}}}}}", claims.join(","));
+            if let Ok(request) = ClaimsRequest::parse(&text) {
+                prop_assert_eq!(ClaimsRequest::from_stored(request.to_json().as_deref()), Ok(request));
+            }
+        }
+
         /// Whatever comes is read or refused, and what was read comes back from its own text.
         #[test]
         fn what_is_kept_comes_back(text in "[\\PC]{0,200}", name in "[a-z_#]{1,12}", essential: bool, value in "[\\PC]{0,20}") {

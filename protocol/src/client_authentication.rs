@@ -154,6 +154,9 @@ pub fn check_method(client: &ClientMetadata, method: AuthMethod) -> Result<(), R
 /// The one answer to every failed authentication, so that nothing is learned from it.
 pub const FAILED: Refusal = Refusal::new(ErrorCode::InvalidClient, "Client authentication failed.");
 
+/// An assertion that lives longer than this is refused, in seconds: so long at most must its use be remembered.
+const LONGEST_LIFE: u64 = 3600;
+
 /// What the server remembers of an accepted assertion, so that it is used once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcceptedAssertion {
@@ -206,8 +209,8 @@ pub fn check_assertion(
         return refuse("The assertion has expired.");
     }
     // RFC 7523 §3 (4): unreasonably far in the future. What is remembered must end.
-    if expires > now.plus_seconds(86_400) {
-        return refuse("The assertion's exp is more than a day ahead.");
+    if expires > now.plus_seconds(LONGEST_LIFE) {
+        return refuse("The assertion's exp is more than 1 hour ahead.");
     }
     // RFC 7523 §3 (5), (6): neither from the future.
     for time in [number("nbf")?, number("iat")?].into_iter().flatten() {
@@ -297,6 +300,7 @@ mod tests {
             ("exp", json!(1_000_060.5)),
             ("exp", json!(999_900)),
             ("exp", Value::Null),
+            ("exp", json!(1_003_601)),
             ("exp", json!(2_000_000)),
             ("iat", json!(1_000_090)),
             ("nbf", json!(1_000_090)),
@@ -308,6 +312,7 @@ mod tests {
             let refused = check(&|claims| drop(claims.insert(name.into(), value.clone())));
             assert_eq!(refused.unwrap_err().code, ErrorCode::InvalidClient, "{name} {value}");
         }
+        assert!(check(&|claims| drop(claims.insert("exp".into(), json!(1_003_600)))).is_ok(), "an hour");
         assert!(check(&|claims| drop(claims.remove("exp"))).is_err());
     }
 }

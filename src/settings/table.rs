@@ -327,9 +327,9 @@ pub static TABLE: &[Setting] = &[
                 Ok(())
             },
         },
-        "Redis or Valkey for several servers on one PostgreSQL: what lives for minutes (the marks of assertions that were \
-         used) goes there in place of the database, and servers tell each other of changes through it. rediss:// speaks \
-         TLS. Without it the database does both.",
+        "Redis or Valkey for several servers on one PostgreSQL: what lives for an hour at most (the marks of assertions \
+         that were used) goes there in place of the database, and servers tell each other of changes through it. \
+         rediss:// speaks TLS. Without it the database does both. Change it with all servers stopped.",
     )
     .secret()
     .weak(

@@ -101,6 +101,10 @@ impl PresentedToken {
         let mark = revocation_mark(app, self.jti());
         let grant = match self {
             Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
+                // As for an opaque one below; a JWT names no row, but its second.
+                None if i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds()) => {
+                    return Ok(LiveToken::Ended);
+                }
                 None if token.sub == token.client_id && !app.store.is_marked(mark).await? => {
                     return Ok(LiveToken::OfClient);
                 }

@@ -26,6 +26,8 @@ pub struct RegisteredClient {
     pub keys: Option<ClientKeys>,
     /// When it was disabled.
     pub disabled_at: Option<Timestamp>,
+    /// When it was added.
+    pub created_at: Timestamp,
 }
 
 /// Why a client could not be added or changed.
@@ -308,5 +310,6 @@ async fn registered(act: &mut Act<'_>, row: client::Model) -> Result<RegisteredC
         secrets,
         keys,
         disabled_at: row.disabled_at.map(Timestamp::from_micros),
+        created_at: Timestamp::from_micros(row.created_at),
     })
 }

@@ -44,6 +44,7 @@ on_each_database! {
                 (said["token_type"].as_str(), said["iss"].as_str()),
                 (Some("Bearer"), Some(server.url.as_str()))
             );
+            assert_eq!(said["token_use"], "access_token");
             for name in ["scope", "aud", "exp", "iat", "jti", "auth_time", "acr", "amr"] {
                 assert_eq!(said[name], claims[name], "{name}");
             }
@@ -68,6 +69,7 @@ on_each_database! {
         assert_eq!((said["client_id"].as_str(), said["scope"].as_str()), (Some("shop"), tokens["scope"].as_str()));
         assert!(said["exp"].as_i64().unwrap() > server.app.clock.now().seconds());
         assert!(said.get("token_type").is_none(), "it is no Bearer token");
+        assert_eq!(said["token_use"], "refresh_token");
         for caller in ["api", "other", "bank"] {
             assert_inactive(server, caller, token, caller).await;
         }
@@ -97,6 +99,30 @@ on_each_database! {
         assert_eq!(server.introspect("api", token).await.json()["active"], true);
         server.advance(1);
         assert_inactive(server, "api", token, "expired").await;
+    }
+
+    async fn a_machines_token_does_not_come_back_with_its_identifier(server) {
+        use keyward::audit::{AuditEvent, AuditKind};
+        let app = &server.app;
+        server.add_client(ClientSpec::api("api", "https://api.example")).await;
+        let batch =
+            || ClientSpec::machine("batch").with(|client| client.resources = vec!["https://api.example".into()]);
+        let mint = async || {
+            let answer = server.token("batch", &[("grant_type", "client_credentials")]).await.json();
+            answer["access_token"].as_str().unwrap().to_owned()
+        };
+        server.add_client(batch()).await;
+        let old = mint().await;
+        assert_eq!(server.introspect("api", &old).await.json()["active"], true);
+        let client = app.store.find_client("batch").await.unwrap().unwrap();
+        let event = app.audit_record(AuditEvent::by_cli(AuditKind::ClientDeleted)).unwrap();
+        app.store.delete_client(client.id, event).await.unwrap();
+        app.reload().await.unwrap();
+        assert_inactive(server, "api", &old, "its client is gone").await;
+        server.advance(1);
+        server.add_client(batch()).await;
+        assert_inactive(server, "api", &old, "the identifier is another client's").await;
+        assert_eq!(server.introspect("api", &mint().await).await.json()["active"], true, "the new client's own");
     }
 
     async fn what_is_not_a_live_token_is_inactive(server) {

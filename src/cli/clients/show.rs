@@ -95,6 +95,7 @@ mod tests {
             secrets: vec![(vec![0xab; 32], None), (vec![0xcd; 32], Some(keyward_protocol::Timestamp::from_seconds(0)))],
             keys: None,
             disabled_at: None,
+            created_at: keyward_protocol::Timestamp::from_seconds(0),
         };
         let report = show(&client).unwrap();
         assert_eq!(report.json["secrets"], json!([{ "expires_at": null }, { "expires_at": "1970-01-01T00:00:00Z" }]));

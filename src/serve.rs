@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::response::Redirect;
 use axum_server::Handle;
-use axum_server::tls_rustls::RustlsConfig;
+use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
 use http::Uri;
 use socket2::SockRef;
 
@@ -15,13 +15,15 @@ use crate::account::setup_link;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::fault::Fault;
-use crate::http::connection_limit::Limited;
+use crate::http::connection_limit::{Limited, silence};
 use crate::router::router;
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry;
 
 /// Time between the end of listening and that of idle connections, in milliseconds.
 const LAST_REQUESTS_MILLIS: u64 = 500;
+/// Connections to the address of the metrics that may be open at once.
+const METRICS_CONNECTIONS: usize = 64;
 
 /// Serves until SIGTERM or SIGINT. At SIGHUP it asks `read_anew` for the settings and takes over what can change while it
 /// runs, and the TLS certificate; the rest waits for the next start.
@@ -103,12 +105,14 @@ async fn listen_on(
         Some(config) => {
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
-            server.map(|acceptor| Limited::new(acceptor, most)).serve(service).await.map_err(Fault::broken)
+            let limited =
+                |acceptor: RustlsAcceptor| Limited::new(acceptor.handshake_timeout(silence(timeout)), most, timeout);
+            server.map(limited).serve(service).await.map_err(Fault::broken)
         }
         None => {
             let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
-            server.map(|acceptor| Limited::new(acceptor, most)).serve(service).await.map_err(Fault::broken)
+            server.map(|acceptor| Limited::new(acceptor, most, timeout)).serve(service).await.map_err(Fault::broken)
         }
     }
 }
@@ -126,7 +130,11 @@ async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<
     });
     let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
     bound(server.http_builder(), timeout);
-    server.map(|acceptor| Limited::new(acceptor, most)).serve(service.into_make_service()).await.map_err(Fault::broken)
+    server
+        .map(|acceptor| Limited::new(acceptor, most, timeout))
+        .serve(service.into_make_service())
+        .await
+        .map_err(Fault::broken)
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
@@ -144,6 +152,7 @@ async fn tell_metrics(app: Arc<App>, listener: TcpListener, handle: Handle<Socke
     let service = Router::new().route("/metrics", axum::routing::get(text));
     let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
     bound(server.http_builder(), timeout);
+    let server = server.map(|acceptor| Limited::new(acceptor, METRICS_CONNECTIONS, timeout));
     server.serve(service.into_make_service()).await.map_err(Fault::broken)
 }
 

@@ -223,7 +223,7 @@ pub static TABLE: &[Setting] = &[
         "server.max_connections",
         "10000",
         integer(1, 1_000_000, |s, v| s.server.max_connections = v as usize),
-        "Connections that may be open at once; further ones wait.",
+        "Connections that may be open at once; a few more wait, the rest are closed.",
     )
     .fixed(|fresh, running| keep(&mut fresh.server.max_connections, &running.server.max_connections)),
     Setting::new(

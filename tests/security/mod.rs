@@ -1,5 +1,6 @@
 //! Attacks, each as a test that fails where the attack works.
 
+mod connections;
 mod cors;
 mod csrf;
 mod enumeration;

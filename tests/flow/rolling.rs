@@ -125,6 +125,12 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
         _ => Service::nginx(port, &configuration).await,
     };
     pause(Duration::from_millis(500)).await;
+    // A request near 8 KB makes the address of the login page several times as long.
+    let state = "s".repeat(7500);
+    let long = authorize_url(&url).replace("state=s", &format!("state={state}"));
+    let arrived = Browser::at(&url).arrive(&long, "ada").await;
+    assert_eq!(arrived.status, 303, "{file}: {arrived:?}");
+    assert_eq!(parameters(arrived.header("location"))["state"], state);
     let load = Arc::new(Load {
         url: url.clone(),
         secret: client["client_secret"].as_str().unwrap().to_owned(),

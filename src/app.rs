@@ -270,6 +270,7 @@ impl App {
         self.seen_version.store(version, Ordering::Release);
         self.clients.invalidate_all();
         self.verified.invalidate_all();
+        self.published_keys.make_old();
         self.heard_at.fetch_max(asked_at.micros(), Ordering::AcqRel);
         Ok(())
     }

@@ -1,9 +1,12 @@
 //! The public keys that clients publish at their `jwks_uri` (RFC 7591 §2, OpenID Connect Core §10.1.1), kept in memory.
 //!
 //! Keys are asked for anew when their time is over or a key is missing, at most every ten seconds for a client, and once
-//! for all who wait. While the client's server is away the keys that are known serve on, for a day at the most.
+//! for all who wait. That time is a quarter of an hour at the most, whatever the client's server says, and over at once
+//! when a client is changed: a key that was withdrawn isn't believed for longer. While the client's server is away the keys
+//! that are known serve on, for a day at the most.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use http::StatusCode;
@@ -27,7 +30,7 @@ const LEAST_INTERVAL: u64 = 10;
 /// Seconds that a set counts as new where its server doesn't say.
 const DEFAULT_LIFETIME: u64 = 15 * 60;
 /// Bounds of what its server may say, in seconds.
-const LIFETIMES: (u64, u64) = (60, 86_400);
+const LIFETIMES: (u64, u64) = (60, DEFAULT_LIFETIME);
 /// Seconds after which keys that can't be confirmed aren't believed any more.
 const LONGEST_USE: u64 = 86_400;
 
@@ -37,6 +40,8 @@ pub struct PublishedKeys {
     outbound: Arc<Outbound>,
     clock: Clock,
     sets: Cache<Uuid, Arc<KeptSet>>,
+    /// How often all sets were made old.
+    edition: Arc<AtomicU64>,
 }
 
 /// The keys of one client.
@@ -54,13 +59,15 @@ struct Fetched {
     keys: Arc<ClientKeys>,
     etag: Option<HeaderValue>,
     confirmed_at: Timestamp,
+    /// The edition at which it was asked for.
+    edition: u64,
     /// Seconds that its server lets it count as new.
     lifetime: u64,
 }
 
 impl Fetched {
-    fn is_new(&self, now: Timestamp) -> bool {
-        now < self.confirmed_at.plus_seconds(self.lifetime)
+    fn is_new(&self, now: Timestamp, edition: u64) -> bool {
+        self.edition == edition && now < self.confirmed_at.plus_seconds(self.lifetime)
     }
 }
 
@@ -76,7 +83,12 @@ impl KeptSet {
 impl PublishedKeys {
     /// Keys that this client fetches.
     pub fn new(outbound: Arc<Outbound>, clock: Clock) -> Self {
-        Self { outbound, clock, sets: Cache::new(KEPT_SETS) }
+        Self { outbound, clock, sets: Cache::new(KEPT_SETS), edition: Arc::default() }
+    }
+
+    /// Has the keys of every client asked for anew at their next use, at most every ten seconds for one client.
+    pub fn make_old(&self) {
+        self.edition.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Verifies an assertion by the keys that this client publishes at this address, and gives its header and claims,
@@ -94,7 +106,7 @@ impl PublishedKeys {
         let set = self.sets.get_with(client, Arc::default);
         let now = self.clock.now();
         let known = set.known(uri, now);
-        if let Some(known) = known.as_ref().filter(|known| known.is_new(now)) {
+        if let Some(known) = known.as_ref().filter(|known| known.is_new(now, self.edition.load(Ordering::Acquire))) {
             match known.keys.verify(assertion, allowed) {
                 // Protocol decision 22: keys that were changed since. One that has no name, or kept its name, shows itself
                 // by a signature that doesn't fit.
@@ -109,6 +121,7 @@ impl PublishedKeys {
     /// The newest keys that can be had: asked for now, unless somebody did so just before.
     async fn renewed(&self, set: Arc<KeptSet>, uri: String, seen: Option<Arc<Fetched>>) -> Option<Arc<Fetched>> {
         let (outbound, clock) = (Arc::clone(&self.outbound), self.clock.clone());
+        let editions = Arc::clone(&self.edition);
         // By itself: a caller who goes away takes the answer from nobody else.
         let task = tokio::spawn(async move {
             let mut asked = set.asked.lock().await;
@@ -124,7 +137,9 @@ impl PublishedKeys {
                 return known;
             }
             *asked = Some((now, uri.clone()));
-            if let Some(fetched) = fetch(&outbound, &uri, known.as_deref(), now).await {
+            // Before the request: keys that a change made old meanwhile stay old.
+            let edition = editions.load(Ordering::Acquire);
+            if let Some(fetched) = fetch(&outbound, &uri, known.as_deref(), now, edition).await {
                 set.current.store(Some(Arc::new(fetched)));
             }
             set.known(&uri, now)
@@ -134,7 +149,13 @@ impl PublishedKeys {
 }
 
 /// Asks a client's server. `None` where it has nothing usable, which is in the log.
-async fn fetch(outbound: &Outbound, uri: &str, known: Option<&Fetched>, now: Timestamp) -> Option<Fetched> {
+async fn fetch(
+    outbound: &Outbound,
+    uri: &str,
+    known: Option<&Fetched>,
+    now: Timestamp,
+    edition: u64,
+) -> Option<Fetched> {
     let mut request = OutboundRequest::get(uri)
         .most_bytes(MOST_BYTES)
         .header(header::ACCEPT, HeaderValue::from_static("application/jwk-set+json, application/json"));
@@ -165,7 +186,7 @@ async fn fetch(outbound: &Outbound, uri: &str, known: Option<&Fetched>, now: Tim
             return None;
         }
     };
-    Some(Fetched { uri: uri.to_owned(), keys, etag, confirmed_at: now, lifetime })
+    Some(Fetched { uri: uri.to_owned(), keys, etag, confirmed_at: now, edition, lifetime })
 }
 
 /// RFC 9111 §5.2.2: how long a set counts as new, in seconds, within our bounds.
@@ -196,9 +217,10 @@ mod tests {
         assert_eq!(lifetime(&HeaderMap::new()), 900);
         for (said, seconds) in [
             ("max-age=600", 600),
-            ("public, Max-Age=\"3600\"", 3600),
+            ("public, Max-Age=\"300\"", 300),
             ("max-age=0", 60),
-            ("max-age=99999999", 86_400),
+            ("max-age=3600", 900),
+            ("max-age=99999999", 900),
             ("max-age=x", 900),
             ("max-age=-5", 900),
             ("no-store, max-age=600", 60),

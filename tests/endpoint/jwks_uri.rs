@@ -11,7 +11,7 @@ use futures_util::future::join_all;
 use http::StatusCode;
 use http::header::{self, HeaderMap};
 use keyward_keys::{Algorithm, SigningKey};
-use keyward_protocol::client_metadata::AuthMethod;
+use keyward_protocol::client_metadata::{AuthMethod, ClientMetadata};
 use serde_json::{Value, json};
 
 use crate::security::forge::sign;
@@ -26,6 +26,7 @@ struct KeyServer {
     said: Arc<Mutex<(StatusCode, String)>>,
     asked: Arc<AtomicUsize>,
     not_modified: Arc<AtomicUsize>,
+    max_age: Arc<AtomicUsize>,
     url: String,
 }
 
@@ -36,6 +37,7 @@ impl KeyServer {
             said: Arc::new(Mutex::new((StatusCode::OK, String::new()))),
             asked: Arc::default(),
             not_modified: Arc::default(),
+            max_age: Arc::new(AtomicUsize::new(600)),
             url: format!("http://localhost:{}/jwks", listener.local_addr().unwrap().port()),
         };
         let router = Router::new().route("/jwks", get(Self::answer)).with_state(server.clone());
@@ -46,12 +48,13 @@ impl KeyServer {
     async fn answer(State(server): State<Self>, headers: HeaderMap) -> Response {
         server.asked.fetch_add(1, Ordering::SeqCst);
         let (status, text) = server.said.lock().unwrap().clone();
+        let max_age = format!("max-age={}", server.max_age.load(Ordering::SeqCst));
         let etag = format!("\"{}\"", text.len());
         if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known == etag.as_str()) && status == StatusCode::OK {
             server.not_modified.fetch_add(1, Ordering::SeqCst);
             return StatusCode::NOT_MODIFIED.into_response();
         }
-        (status, [(header::ETAG, etag), (header::CACHE_CONTROL, "max-age=600".into())], text).into_response()
+        (status, [(header::ETAG, etag), (header::CACHE_CONTROL, max_age)], text).into_response()
     }
 
     fn says(&self, status: StatusCode, text: impl Into<String>) {
@@ -221,6 +224,41 @@ async fn a_jwks_uri_leads_to_nothing_near_the_server() {
     assert_eq!((answer.status, answer.error().as_str()), (401, "invalid_client"));
     assert!(!answer.text.contains("localhost"), "{}", answer.text);
     assert_eq!(keys.asked(), 0);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawn_key_is_believed_for_a_quarter_of_an_hour_at_the_most() {
+    let keys = KeyServer::start().await;
+    keys.max_age.store(86_400, Ordering::SeqCst);
+    let server = server(&keys).await;
+    let (first, second) = (key(), key());
+    keys.publishes(&[&first]);
+    assert_eq!(assert_by(&server, &first).await.status, 200);
+    keys.publishes(&[&second]);
+    server.advance(899);
+    assert_eq!(assert_by(&server, &first).await.status, 200);
+    server.advance(1);
+    assert_eq!(assert_by(&server, &first).await.status, 401);
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_of_the_client_has_its_keys_asked_for_anew() {
+    let keys = KeyServer::start().await;
+    let server = server(&keys).await;
+    let (first, second) = (key(), key());
+    keys.publishes(&[&first]);
+    assert_eq!(assert_by(&server, &first).await.status, 200);
+    keys.publishes(&[&second]);
+    server.advance(10);
+    assert_eq!(assert_by(&server, &first).await.status, 200, "nothing was changed here");
+    let rename = |client: &mut ClientMetadata| client.client_name = "Batches".to_owned();
+    keyward::account::client::edit(&server.app, "batch", rename).await.unwrap();
+    server.app.reload().await.unwrap();
+    assert_eq!(assert_by(&server, &first).await.status, 401);
+    assert_eq!(assert_by(&server, &second).await.status, 200);
+    assert_eq!(keys.asked(), 2);
     server.stop().await;
 }
 

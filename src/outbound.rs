@@ -32,6 +32,8 @@ use breaker::Breaker;
 
 /// Hosts whose state is kept.
 const KEPT_HOSTS: u64 = 10_000;
+/// Addresses that answered that they can't, of which that is kept.
+const KEPT_BROKEN: u64 = 10_000;
 /// Requests that may be under way to one host at once: a slow one doesn't take all places.
 const MOST_TO_ONE_HOST: usize = 8;
 /// Connections that are kept open to one host.
@@ -57,7 +59,7 @@ pub enum OutboundError {
     /// The answer points elsewhere, and the caller follows no more.
     #[error("the host answers with a redirect")]
     Redirected,
-    /// The host has failed so often that it isn't asked now.
+    /// The host, or this address of it, has failed so often that it isn't asked now.
     #[error("the host has failed too often and is left alone for a while")]
     LeftAlone,
     /// Too many requests are under way.
@@ -233,6 +235,9 @@ pub struct Outbound {
     client: OnceCell<reqwest::Client>,
     places: Semaphore,
     hosts: Cache<String, Arc<HostState>>,
+    /// The addresses whose last answer was that the server can't: one client's broken address says nothing about those
+    /// of others on the same host.
+    broken: Cache<String, Arc<Mutex<Breaker>>>,
 }
 
 impl std::fmt::Debug for Outbound {
@@ -273,6 +278,7 @@ impl Outbound {
             client: OnceCell::new(),
             places: Semaphore::new(settings.max_concurrent),
             hosts: Cache::new(KEPT_HOSTS),
+            broken: Cache::new(KEPT_BROKEN),
             settings: settings.clone(),
         })
     }
@@ -310,7 +316,11 @@ impl Outbound {
         let _places = tokio::time::timeout(time, self.take_places(&host)).await.map_err(|_| OutboundError::Busy)??;
         let pause = self.settings.breaker_pause.as_secs();
         let breaker = || host.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        if !breaker().admits(pause, self.clock.now()) {
+        let broken = self.broken.get(url.as_str());
+        let address_admits = broken
+            .as_ref()
+            .is_none_or(|broken| broken.lock().unwrap_or_else(PoisonError::into_inner).admits(pause, self.clock.now()));
+        if !address_admits || !breaker().admits(pause, self.clock.now()) {
             return Err(OutboundError::LeftAlone);
         }
         let outcome = match tokio::time::timeout(time, self.exchange(url, request)).await {
@@ -319,12 +329,20 @@ impl Outbound {
         };
         match &outcome {
             Ok(answer) if answer.status.is_server_error() => {
-                breaker().failed(self.settings.breaker_failures, pause, self.clock.now());
+                breaker().answered();
+                let broken = self.broken.get_with_by_ref(url.as_str(), Arc::default);
+                let mut broken = broken.lock().unwrap_or_else(PoisonError::into_inner);
+                broken.failed(self.settings.breaker_failures, pause, self.clock.now());
             }
             Err(OutboundError::Unreachable | OutboundError::TimedOut) => {
                 breaker().failed(self.settings.breaker_failures, pause, self.clock.now());
             }
-            _ => breaker().answered(),
+            _ => {
+                breaker().answered();
+                if broken.is_some() {
+                    self.broken.invalidate(url.as_str());
+                }
+            }
         }
         outcome.inspect_err(|error| tracing::warn!(url.host = name, %error, "an outbound request failed"))
     }

@@ -1,8 +1,9 @@
-//! A circuit breaker for one host: after failures in a row nothing is sent there for a while, and then one request tries.
+//! A circuit breaker for a host that isn't there, or for one address that answers that it can't: after failures in a row
+//! nothing is sent there for a while, and then one request tries.
 
 use keyward_protocol::Timestamp;
 
-/// What is known of a host.
+/// What is known of a host or an address.
 #[derive(Debug, Default)]
 pub struct Breaker {
     failures_in_a_row: u32,
@@ -23,12 +24,12 @@ impl Breaker {
         }
     }
 
-    /// The host answered.
+    /// It answered.
     pub fn answered(&mut self) {
         *self = Self::default();
     }
 
-    /// The host didn't answer, or only that it can't. `most` failures in a row end the trust.
+    /// It didn't answer, or only that it can't. `most` failures in a row end the trust.
     pub fn failed(&mut self, most: u32, pause: u64, now: Timestamp) {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         if self.failures_in_a_row >= most {

@@ -246,6 +246,19 @@ async fn a_host_that_fails_is_left_alone_and_tried_again() {
         assert_eq!(answer.status, 502);
     }
     let before = host.hits();
+    assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await, Err(OutboundError::LeftAlone));
+    assert_eq!(host.hits(), before);
+    // Who else is on this host isn't made to suffer for it.
+    assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await.unwrap(), "127.0.0.1");
+    assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await, Err(OutboundError::LeftAlone));
+    clock.advance(30);
+    assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await.unwrap(), "", "one tries");
+    assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await, Err(OutboundError::LeftAlone));
+    // A host that doesn't answer is left alone whole.
+    for _ in 0..5 {
+        assert_eq!(ask(&outbound, &host.url("localhost", "/silent")).await, Err(OutboundError::TimedOut));
+    }
+    let before = host.hits();
     assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await, Err(OutboundError::LeftAlone));
     assert_eq!(host.hits(), before);
     clock.advance(30);

@@ -2,7 +2,7 @@
 //! `--to` everything that a SQLite database holds to a PostgreSQL database.
 
 use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use secrecy::{ExposeSecret, SecretString};
@@ -12,7 +12,7 @@ use super::output::{Failure, Report, remark};
 use super::terminal;
 use crate::app;
 use crate::settings::{DatabaseBackend, Settings};
-use crate::store::transfer::{Progress, Transfer};
+use crate::store::transfer::{LockedSource, Progress, Transfer};
 use crate::store::{Store, StoreOptions};
 
 /// Where to.
@@ -88,10 +88,17 @@ async fn copy(settings: &Settings, url: &SecretString) -> Result<Report, Failure
     }
     let wait = settings.database.busy_timeout;
     let options = StoreOptions { max_connections: 1, busy_timeout: wait.as_secs(), ..StoreOptions::default() };
-    bring_up_to_date(&path, &options).await?;
+    // Before anything is changed on either side.
+    let Some(source) = LockedSource::lock(&path, wait.as_duration())? else {
+        return Err(Failure::refused(format_args!(
+            "{} is in use; stop the server that has it open. Nothing was changed",
+            path.display()
+        )));
+    };
     let target = Store::open_postgres(url.expose_secret(), &options)?;
     target.migrate().await?;
-    let outcome = target.copy_from_sqlite(&path, wait.as_duration(), bar()).await;
+    source.migrate().await?;
+    let outcome = target.copy_from_sqlite(source, bar()).await;
     target.close().await?;
     match outcome? {
         Transfer::Done(counts) => {
@@ -105,19 +112,10 @@ async fn copy(settings: &Settings, url: &SecretString) -> Result<Report, Failure
                 counts.iter().map(|(table, rows)| ((*table).to_owned(), json!(rows))).collect();
             Ok(Report::line(json!({ "rows": rows, "tables": tables }), format!("{rows} rows were copied and counted")))
         }
-        Transfer::SourceInUse => Err(Failure::refused(format_args!(
-            "{} is in use; stop the server that has it open. Nothing was changed",
-            path.display()
-        ))),
         Transfer::TargetNotEmpty(table) => Err(Failure::refused(format_args!(
-            "the target isn't empty: its table {table} has rows. Nothing was changed; give a new database"
+            "the target isn't empty: its table {table} has rows. No row was changed; give a new database"
         ))),
     }
-}
-
-/// The source must have the schema that this program copies. The store is closed again when this returns.
-async fn bring_up_to_date(path: &Path, options: &StoreOptions) -> Result<(), Failure> {
-    Ok(Store::open_sqlite(path, options)?.migrate().await?)
 }
 
 /// Shows on a terminal how far the copy is: one line that is written over.

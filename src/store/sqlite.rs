@@ -65,20 +65,7 @@ impl Database {
     }
 
     pub(super) async fn migrate(&self) -> Result<(), Fault> {
-        let connection = self.migration_connection().await?;
-        let result = Migrator::up(&connection, None).await;
-        connection.close().await?;
-        Ok(result?)
-    }
-
-    async fn migration_connection(&self) -> Result<DatabaseConnection, Fault> {
-        let mut url = url::Url::parse("sqlite:///").map_err(Fault::broken)?;
-        let absolute = std::path::absolute(&self.path).map_err(Fault::broken)?;
-        url.set_path(&absolute.to_string_lossy());
-        url.set_query(Some("mode=rwc"));
-        let mut options = ConnectOptions::new(url.to_string());
-        options.max_connections(1).sqlx_logging(false);
-        Ok(SeaOrm::connect(options).await?)
+        migrate(&self.path, "mode=rwc").await
     }
 
     pub(super) async fn act<T, F>(&self, act: F) -> Result<(T, Change), Fault>
@@ -129,6 +116,29 @@ impl Database {
         let changed = AtomicBool::new(false);
         now_or_never(read(Act { connection: Connection::Sqlite(connection), changed: &changed }))
     }
+}
+
+/// Brings a file to the newest schema that this process has locked by a connection with a shared cache.
+pub(super) async fn migrate_locked(path: &Path) -> Result<(), Fault> {
+    migrate(path, "mode=rw&cache=shared").await
+}
+
+/// Runs the changes that are missing on a connection of its own, opened with these parameters.
+async fn migrate(path: &Path, parameters: &str) -> Result<(), Fault> {
+    let connection = migration_connection(path, parameters).await?;
+    let result = Migrator::up(&connection, None).await;
+    connection.close().await?;
+    Ok(result?)
+}
+
+async fn migration_connection(path: &Path, parameters: &str) -> Result<DatabaseConnection, Fault> {
+    let mut url = url::Url::parse("sqlite:///").map_err(Fault::broken)?;
+    let absolute = std::path::absolute(path).map_err(Fault::broken)?;
+    url.set_path(&absolute.to_string_lossy());
+    url.set_query(Some(parameters));
+    let mut options = ConnectOptions::new(url.to_string());
+    options.max_connections(1).sqlx_logging(false);
+    Ok(SeaOrm::connect(options).await?)
 }
 
 fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> Result<Sqlite, Fault> {

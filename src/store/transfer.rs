@@ -1,9 +1,10 @@
 //! Everything from a SQLite file to a PostgreSQL database, in one transaction there: it arrives whole or not at all.
 //!
-//! The file is locked against every other process while it is read, and not changed. What is copied are the rows as the
+//! The file is locked against every other process before anything is done, until it is read. Its schema is brought to the
+//! newest version under that lock; else it isn't changed. What is copied are the rows as the
 //! entities have them, so a table that isn't in the list below fails the copy and is never left behind.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use keyward_entities::{
@@ -39,9 +40,7 @@ pub struct Progress {
 pub enum Transfer {
     /// Every row was copied, and both sides count the same: the tables with the numbers of their rows.
     Done(Vec<(&'static str, u64)>),
-    /// The file is open elsewhere, by a running server for instance. Nothing was changed.
-    SourceInUse,
-    /// This table of the target has rows. Nothing was changed.
+    /// This table of the target has rows. No row was changed.
     TargetNotEmpty(&'static str),
 }
 
@@ -86,31 +85,58 @@ macro_rules! names {
     ($($entity:ident,)*) => { [$(<$entity::Model as Record>::TABLE),*] };
 }
 
+/// A SQLite file that no other process can open while this lives.
+#[derive(Debug)]
+pub struct LockedSource {
+    connection: Sqlite,
+    path: PathBuf,
+}
+
+impl LockedSource {
+    /// Locks the file, for which it waits as long as this; `None` where another process has it open. Changes nothing.
+    ///
+    /// # Errors
+    /// Where the file can't be opened.
+    pub fn lock(path: &Path, wait: Duration) -> Result<Option<Self>, Fault> {
+        Ok(open_alone(path, wait)?.map(|connection| Self { connection, path: path.to_owned() }))
+    }
+
+    /// Brings the file to the newest schema, without letting it go.
+    ///
+    /// # Errors
+    /// Where a change fails.
+    pub async fn migrate(&self) -> Result<(), Fault> {
+        super::sqlite::migrate_locked(&self.path).await
+    }
+}
+
 impl Store {
-    /// Copies the SQLite file at `source` here, and tells `progress` of each batch. Both must have the newest schema.
+    /// Copies the SQLite file here, and tells `progress` of each batch. Both must have the newest schema.
     ///
     /// # Errors
     /// Where this isn't PostgreSQL, either side fails, or they count differently in the end: then nothing was changed.
-    pub async fn copy_from_sqlite<F>(&self, source: &Path, wait: Duration, progress: F) -> Result<Transfer, Fault>
+    pub async fn copy_from_sqlite<F>(&self, source: LockedSource, progress: F) -> Result<Transfer, Fault>
     where
         F: FnMut(Progress) + Send + 'static,
     {
         if self.kind() != BackendKind::Postgres {
             return Err(Fault::broken("rows can be copied to PostgreSQL only"));
         }
-        let Some(source) = open_alone(source, wait)? else { return Ok(Transfer::SourceInUse) };
-        self.act(move |act| Box::pin(async move { copy_all(act, source, progress).await })).await
+        // All is read as of one moment.
+        source.connection.execute_batch("BEGIN IMMEDIATE")?;
+        self.act(move |act| Box::pin(async move { copy_all(act, source.connection, progress).await })).await
     }
 }
 
 /// Opens the file so that no other process has it; `None` where one has. A connection in exclusive mode takes the lock at
 /// its first read and keeps it, and every other connection to a database in WAL mode holds a shared one as long as it
-/// is open.
+/// is open. Lock and cache are shared with the connection of this process that changes the schema.
 fn open_alone(path: &Path, wait: Duration) -> Result<Option<Sqlite>, Fault> {
-    let connection = Sqlite::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let connection =
+        Sqlite::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_SHARED_CACHE)?;
     connection.busy_timeout(wait)?;
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
-    match connection.execute_batch("BEGIN IMMEDIATE") {
+    match connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK") {
         Ok(()) => Ok(Some(connection)),
         Err(error)
             if matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked)) =>

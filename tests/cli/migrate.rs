@@ -116,3 +116,31 @@ async fn from_sqlite_to_postgresql() {
     moved.kill();
     target.remove().await;
 }
+
+/// Who is refused finds the file as it was, though its schema is older than the program; and under the lock it is brought
+/// to the newest.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_source_in_use_keeps_its_schema() {
+    let (source, target) = (TestDatabase::sqlite(), TestDatabase::empty_postgres().await);
+    let settings = {
+        let mut settings = keyward::settings::Settings::default();
+        source.apply(&mut settings);
+        settings
+    };
+    let keyward::settings::DatabaseBackend::Sqlite { path } = settings.database_backend() else { panic!("SQLite") };
+    let held = rusqlite::Connection::open(&path).unwrap();
+    held.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let tables = "SELECT COUNT(*) FROM sqlite_master";
+    let count = |connection: &rusqlite::Connection| connection.query_row(tables, [], |row| row.get::<_, i64>(0));
+    assert_eq!(count(&held).unwrap(), 0);
+    let binary = Binary::new(&source);
+    let said = binary.refuse(&["migrate", "--to", &target.url()], "");
+    assert!(said.contains("Nothing was changed"), "{said}");
+    assert_eq!(count(&held).unwrap(), 0, "nothing was changed");
+    drop(held);
+    let copied = binary.run(&["--json", "migrate", "--to", "-"], &target.url());
+    assert_eq!(copied["tables"]["users"], 0);
+    assert!(count(&rusqlite::Connection::open(&path).unwrap()).unwrap() > 20);
+    target.remove().await;
+}

@@ -235,7 +235,8 @@ async fn a_withdrawn_key_is_believed_for_a_quarter_of_an_hour_at_the_most() {
     let (first, second) = (key(), key());
     keys.publishes(&[&first]);
     assert_eq!(assert_by(&server, &first).await.status, 200);
-    keys.publishes(&[&second]);
+    // Another length, and so another tag.
+    keys.publishes(&[&second, &key()]);
     server.advance(899);
     assert_eq!(assert_by(&server, &first).await.status, 200);
     server.advance(1);
@@ -250,7 +251,8 @@ async fn a_change_of_the_client_has_its_keys_asked_for_anew() {
     let (first, second) = (key(), key());
     keys.publishes(&[&first]);
     assert_eq!(assert_by(&server, &first).await.status, 200);
-    keys.publishes(&[&second]);
+    // Another length, and so another tag.
+    keys.publishes(&[&second, &key()]);
     server.advance(10);
     assert_eq!(assert_by(&server, &first).await.status, 200, "nothing was changed here");
     let rename = |client: &mut ClientMetadata| client.client_name = "Batches".to_owned();

@@ -106,6 +106,10 @@ impl SigningKey {
     /// # Errors
     /// [`KeyError::Generate`] when the library or the system's chance fails.
     pub fn generate(algorithm: Algorithm) -> Result<(Self, Zeroizing<Vec<u8>>), KeyError> {
+        named_well(|| Self::generate_one(algorithm))
+    }
+
+    fn generate_one(algorithm: Algorithm) -> Result<(Self, Zeroizing<Vec<u8>>), KeyError> {
         let pkcs8 = match algorithm {
             Algorithm::Es256 => {
                 let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::Generate)?;
@@ -137,10 +141,12 @@ impl SigningKey {
             4096 => KeySize::Rsa4096,
             _ => return Err(KeyError::RsaBits(bits)),
         };
-        let pair = RsaKeyPair::generate(size).map_err(|_| KeyError::Generate)?;
-        let document: Pkcs8V1Der<'static> = pair.as_der().map_err(|_| KeyError::Generate)?;
-        let pkcs8 = Zeroizing::new(document.as_ref().to_vec());
-        Ok((Self::import_pkcs8(algorithm, &pkcs8)?, pkcs8))
+        named_well(|| {
+            let pair = RsaKeyPair::generate(size).map_err(|_| KeyError::Generate)?;
+            let document: Pkcs8V1Der<'static> = pair.as_der().map_err(|_| KeyError::Generate)?;
+            let pkcs8 = Zeroizing::new(document.as_ref().to_vec());
+            Ok((Self::import_pkcs8(algorithm, &pkcs8)?, pkcs8))
+        })
     }
 
     /// Reads a key and keeps the name that it was stored under.
@@ -320,6 +326,18 @@ fn der_value(der: &[u8], tag: u8) -> Option<(&[u8], &[u8])> {
     if *found == tag { rest.split_at_checked(length) } else { None }
 }
 
+/// Makes keys until one has a name that a command line doesn't take for a flag: one in 64 begins with a hyphen.
+fn named_well(
+    make: impl Fn() -> Result<(SigningKey, Zeroizing<Vec<u8>>), KeyError>,
+) -> Result<(SigningKey, Zeroizing<Vec<u8>>), KeyError> {
+    loop {
+        let made = make()?;
+        if !made.0.kid().starts_with('-') {
+            return Ok(made);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use base64::Engine as _;
@@ -462,5 +480,14 @@ mod tests {
     fn debug_prints_no_key() {
         let (key, _) = SigningKey::generate(Algorithm::EdDsa).unwrap();
         assert_eq!(format!("{key:?}"), format!("SigningKey(EdDSA, {}, ..)", key.kid()));
+    }
+
+    #[test]
+    fn no_generated_name_looks_like_a_flag() {
+        // Of a thousand names some fifteen would begin with a hyphen.
+        for _ in 0..1000 {
+            let (key, _) = SigningKey::generate(Algorithm::EdDsa).unwrap();
+            assert!(!key.kid().starts_with('-'), "{}", key.kid());
+        }
     }
 }

@@ -126,13 +126,21 @@ impl Browser {
     pub async fn start_with(more: &[&str]) -> Self {
         let profile = tempfile::Builder::new().prefix("keyward-browser-").tempdir().unwrap();
         // Both write below their home folder: that isn't to be the home of whoever runs the tests.
-        let mut command = Command::new("chromedriver");
-        let mut chromedriver = Process::start(command.arg("--port=0").env("HOME", profile.path()));
-        let port = chromedriver.line(|line| {
-            let (_, rest) = line.split_once("started successfully on port ")?;
-            rest.trim_end_matches('.').parse::<u16>().ok()
-        });
-        let port = port.await.expect("chromedriver starts");
+        let mut started = None;
+        // It looks for a free port and then takes it: another program may have been quicker.
+        for _ in 0..3 {
+            let mut command = Command::new("chromedriver");
+            let mut chromedriver = Process::start(command.arg("--port=0").env("HOME", profile.path()));
+            let port = chromedriver.line(|line| {
+                let (_, rest) = line.split_once("started successfully on port ")?;
+                rest.trim_end_matches('.').parse::<u16>().ok()
+            });
+            if let Some(port) = port.await {
+                started = Some((chromedriver, port));
+                break;
+            }
+        }
+        let (chromedriver, port) = started.expect("chromedriver starts");
         let mut capabilities = DesiredCapabilities::chrome();
         for flag in FLAGS.iter().chain(more) {
             capabilities.add_arg(flag).unwrap();

@@ -54,6 +54,7 @@ pub(super) enum KeysCommand {
     /// End a key's signing before its time; it stays published for its tokens
     Retire {
         /// The active key
+        #[arg(allow_hyphen_values = true)]
         key: String,
         /// Don't wait until every client can have seen the next key
         #[arg(long)]
@@ -65,6 +66,7 @@ pub(super) enum KeysCommand {
     /// within a second; resource servers that check signatures themselves, when they fetch the keys the next time.
     Revoke {
         /// The key
+        #[arg(allow_hyphen_values = true)]
         key: String,
         /// Don't ask
         #[arg(long)]

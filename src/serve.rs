@@ -97,44 +97,48 @@ async fn listen_on(
     handle: Handle<SocketAddr>,
     tls: Option<RustlsConfig>,
 ) -> Result<(), Fault> {
-    listener.set_nonblocking(true).map_err(Fault::broken)?;
     let timeout = app.settings.server.request_timeout.as_duration();
-    let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
     let most = app.settings.server.max_connections;
     match tls {
         Some(config) => {
+            listener.set_nonblocking(true).map_err(Fault::broken)?;
+            let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
             let limited =
                 |acceptor: RustlsAcceptor| Limited::new(acceptor.handshake_timeout(silence(timeout)), most, timeout);
             server.map(limited).serve(service).await.map_err(Fault::broken)
         }
-        None => {
-            let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
-            bound(server.http_builder(), timeout);
-            server.map(|acceptor| Limited::new(acceptor, most, timeout)).serve(service).await.map_err(Fault::broken)
-        }
+        None => listen_plainly(listener, handle, router(&app), most, timeout).await,
     }
+}
+
+/// Speaks plain http on a listener.
+async fn listen_plainly(
+    listener: TcpListener,
+    handle: Handle<SocketAddr>,
+    router: Router,
+    most: usize,
+    timeout: Duration,
+) -> Result<(), Fault> {
+    listener.set_nonblocking(true).map_err(Fault::broken)?;
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
+    bound(server.http_builder(), timeout);
+    server.map(|acceptor| Limited::new(acceptor, most, timeout)).serve(service).await.map_err(Fault::broken)
 }
 
 /// Answers plain http by sending browsers to the public URL (requirement WB-4).
 async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
-    listener.set_nonblocking(true).map_err(Fault::broken)?;
     let timeout = app.settings.server.request_timeout.as_duration();
     let most = app.settings.server.max_connections;
     let origin = app.settings.public_url.origin().to_owned();
-    let service = Router::new().fallback(move |uri: Uri| {
+    let redirecting = Router::new().fallback(move |uri: Uri| {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         // 308 keeps the method; a secret that was posted in the clear is lost either way.
         std::future::ready(Redirect::permanent(&format!("{origin}{path}")))
     });
-    let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
-    bound(server.http_builder(), timeout);
-    server
-        .map(|acceptor| Limited::new(acceptor, most, timeout))
-        .serve(service.into_make_service())
-        .await
-        .map_err(Fault::broken)
+    listen_plainly(listener, handle, redirecting, most, timeout).await
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
@@ -143,17 +147,13 @@ fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
 
 /// Answers GET `/metrics` on an address of its own.
 async fn tell_metrics(app: Arc<App>, listener: TcpListener, handle: Handle<SocketAddr>) -> Result<(), Fault> {
-    listener.set_nonblocking(true).map_err(Fault::broken)?;
     let timeout = app.settings.server.request_timeout.as_duration();
     let text = move || {
         let headers = [(http::header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
         std::future::ready((headers, app.metrics.text()))
     };
-    let service = Router::new().route("/metrics", axum::routing::get(text));
-    let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
-    bound(server.http_builder(), timeout);
-    let server = server.map(|acceptor| Limited::new(acceptor, METRICS_CONNECTIONS, timeout));
-    server.serve(service.into_make_service()).await.map_err(Fault::broken)
+    let telling = Router::new().route("/metrics", axum::routing::get(text));
+    listen_plainly(listener, handle, telling, METRICS_CONNECTIONS, timeout).await
 }
 
 /// Bounds what one connection may take: the size of its headers and the time in which they must come.

@@ -239,7 +239,7 @@ mod tests {
 
     const OWN: &str = "Profile data file 'callgrind.out'\n\
         10,000 (100.0%)  PROGRAM TOTALS\n\
-        4,000 (40.00%)  /root/.cargo/registry/src/index.crates.io-1/tokio-1.54.0/src/task.rs:tokio::run'2 [/x/keyward]\n\
+        4,000 (40.00%)  /home/ada/.cargo/registry/src/index.crates.io-1/tokio-1.54.0/src/task.rs:tokio::run'2 [/x/keyward]\n\
         3,000 (30.00%)  src/store/grant.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
         2,000 (20.00%)  /rustc/abc/library/core/src/ptr.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
         600 ( 6.00%)  /aws-lc/generated-src/p256.S:p256_mul [/x/keyward]\n\

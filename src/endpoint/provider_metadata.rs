@@ -50,8 +50,7 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
     let confidential: Vec<&str> = methods.iter().copied().filter(|method| *method != "none").collect();
     let grants: Vec<&str> = GrantType::ALL.iter().map(|grant| grant.as_str()).collect();
     let scopes: Vec<String> = app.directory.load().scopes.keys().cloned().collect();
-    let mut own_claims: Vec<&str> = claims::SUPPORTED.to_vec();
-    own_claims.extend(["roles", "groups", "permissions"]);
+    let own_claims: Vec<&str> = claims::supported().collect();
     let acr_values: Vec<&str> = ACR_REACHABLE.up_to().map(Acr::as_str).collect();
     let displays = Display::ALL.map(Display::as_str);
     let document = json!({

@@ -36,8 +36,8 @@ impl Drawn {
     ) -> Result<Self, Fault> {
         let metadata = &client.metadata;
         // Whichever resources the token turns out to be for: those that the client may name, or the issuer.
-        let issuer = [app.settings.issuer().to_owned()];
-        let mut wishes = directory.resource_tokens(&metadata.resources).chain(directory.resource_tokens(&issuer));
+        let resources = metadata.resources.iter().map(String::as_str);
+        let mut wishes = directory.resource_tokens(resources.chain([app.settings.issuer()]));
         let opaque = match metadata.access_token_format == Some(AccessTokenFormat::Opaque)
             || wishes.clone().any(|wish| wish.access_token_format == Some(AccessTokenFormat::Opaque))
         {
@@ -109,7 +109,8 @@ impl Plan {
     fn of(self, scope: ScopeSet, resources: &[String], ends_at: Option<Timestamp>) -> Result<PlannedToken, Refusal> {
         let metadata = &self.client.metadata;
         let audience = access_token::audience(&self.issuer, metadata, resources, &scope);
-        let form = access_token::form(metadata, self.directory.resource_tokens(&audience), self.holder, self.lifetime);
+        let wishes = self.directory.resource_tokens(audience.iter().map(String::as_str));
+        let form = access_token::form(metadata, wishes, self.holder, self.lifetime);
         let lives_until = self.now.plus_seconds(form.lifetime);
         Ok(PlannedToken {
             jti: self.drawn.jti,

@@ -46,8 +46,11 @@ pub struct Directory {
 
 impl Directory {
     /// What those who stand for these audiences want of tokens for them.
-    pub fn resource_tokens<'a>(&'a self, audience: &'a [String]) -> impl Iterator<Item = &'a ResourceTokens> + Clone {
-        audience.iter().filter_map(|name| self.resource_tokens.get(self.audiences.get(name)?))
+    pub fn resource_tokens<'a, I>(&'a self, audience: I) -> impl Iterator<Item = &'a ResourceTokens> + Clone
+    where
+        I: Iterator<Item = &'a str> + Clone,
+    {
+        audience.filter_map(|name| self.resource_tokens.get(self.audiences.get(name)?))
     }
 
     /// Title and description that the operator gave a scope; none for those whose words are the server's own.

@@ -47,36 +47,13 @@ async fn from_sqlite_to_postgresql() {
     for index in 0..30 {
         binary.run(&["--json", "users", "add", &format!("user-{index}"), "--no-password"], "");
     }
-    let client = binary.run(
-        &[
-            "--json",
-            "clients",
-            "add",
-            "--name",
-            "Shop",
-            "--id",
-            "shop",
-            "--redirect-uri",
-            "https://app.example/cb",
-            "--grant",
-            "authorization_code",
-            "--grant",
-            "refresh_token",
-            "--scope",
-            "openid offline_access",
-            "--first-party",
-            "--id-token-alg",
-            "ES256",
-        ],
-        "",
-    );
-    let secret = client["client_secret"].as_str().unwrap();
+    let secret = binary.add_web_app("shop", &[]);
     binary.start(&http).await;
     let browser = Browser::at(&binary.url);
     let spent = browser.code(&authorize_url(&binary.url), "ada").await;
-    let first = redeem(&binary, secret, &spent).await;
+    let first = redeem(&binary, &secret, &spent).await;
     let (first, access) = (text(&first, "refresh_token"), text(&first, "access_token"));
-    let second = text(&refresh(&binary, secret, &first).await, "refresh_token");
+    let second = text(&refresh(&binary, &secret, &first).await, "refresh_token");
     let unspent = browser.code(&authorize_url(&binary.url), "ada").await;
 
     // A password stays out of the list of processes, and a database in use is left alone.
@@ -105,14 +82,14 @@ async fn from_sqlite_to_postgresql() {
     // The browser's session, an unspent code, the access token and the refresh token go on.
     let again = browser.get(&authorize_url(&moved.url)).await;
     assert!(again.header("location").contains("code="), "{again:?}");
-    assert_eq!(redeem(&moved, secret, &unspent).await.status, 200);
+    assert_eq!(redeem(&moved, &secret, &unspent).await.status, 200);
     let userinfo = http.get(format!("{}/userinfo", moved.url)).bearer_auth(&access).send().await.unwrap();
     assert_eq!(userinfo.status(), 200);
-    let third = text(&refresh(&moved, secret, &second).await, "refresh_token");
+    let third = text(&refresh(&moved, &secret, &second).await, "refresh_token");
     // And so does the memory of what was used.
-    assert_eq!(refresh(&moved, secret, &first).await.error(), "invalid_grant");
-    assert_eq!(refresh(&moved, secret, &third).await.error(), "invalid_grant");
-    assert_eq!(redeem(&moved, secret, &spent).await.error(), "invalid_grant");
+    assert_eq!(refresh(&moved, &secret, &first).await.error(), "invalid_grant");
+    assert_eq!(refresh(&moved, &secret, &third).await.error(), "invalid_grant");
+    assert_eq!(redeem(&moved, &secret, &spent).await.error(), "invalid_grant");
     moved.kill();
     target.remove().await;
 }

@@ -161,29 +161,7 @@ async fn a_node_postgresql_and_redis_are_killed() {
     let mut nodes = [node("http://localhost"), node("http://localhost")];
     let http = http_builder(None).timeout(Duration::from_secs(5)).build().unwrap();
     nodes[0].run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let client = nodes[0].run(
-        &[
-            "--json",
-            "clients",
-            "add",
-            "--name",
-            "Crash",
-            "--id",
-            "crash",
-            "--redirect-uri",
-            "https://app.example/cb",
-            "--grant",
-            "authorization_code",
-            "--grant",
-            "refresh_token",
-            "--scope",
-            "openid offline_access",
-            "--first-party",
-            "--id-token-alg",
-            "ES256",
-        ],
-        "",
-    );
+    let secret = nodes[0].add_web_app("crash", &[]);
     for node in &mut nodes {
         node.start(&http).await;
     }
@@ -196,7 +174,7 @@ async fn a_node_postgresql_and_redis_are_killed() {
             let mut worker = Worker {
                 http: http.clone(),
                 nodes: urls.clone(),
-                secret: client["client_secret"].as_str().unwrap().to_owned(),
+                secret: secret.clone(),
                 refresh_token: None,
                 unanswered_since: None,
                 redeemed: Vec::new(),

@@ -112,31 +112,7 @@ async fn killed_under_load(database: TestDatabase) {
     let http = http_client();
     let mut binary = Binary::new(&database);
     binary.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let client = binary.run(
-        &[
-            "--json",
-            "clients",
-            "add",
-            "--name",
-            "Crash",
-            "--id",
-            "crash",
-            "--redirect-uri",
-            "https://app.example/cb",
-            "--grant",
-            "authorization_code",
-            "--grant",
-            "refresh_token",
-            "--scope",
-            "openid offline_access",
-            "--first-party",
-            "--auth-method",
-            "client_secret_post",
-            "--id-token-alg",
-            "ES256",
-        ],
-        "",
-    );
+    let secret = binary.add_web_app("crash", &["--auth-method", "client_secret_post"]);
     binary.start(&http).await;
     let browser = Arc::new(Browser::at(&binary.url));
     browser.code(&authorize_url(&binary.url), "ada").await;
@@ -145,7 +121,7 @@ async fn killed_under_load(database: TestDatabase) {
         let mut worker = Worker {
             http: http_client(),
             url: binary.url.clone(),
-            secret: client["client_secret"].as_str().unwrap().to_owned(),
+            secret: secret.clone(),
             refresh_token: String::new(),
             redeemed: Vec::new(),
             lost: Vec::new(),

@@ -115,10 +115,7 @@ impl Installation {
         api.extend(["--auth-method", "private_key_jwt", "--introspection-alg", "ES256"]);
         api.extend(["--resource-token-format", "opaque", "--jwks-file", jwks.to_str().unwrap()]);
         binary.run(&api, "");
-        let mut shop = vec!["--json", "clients", "add", "--name", "Shop", "--id", "shop", "--resource", API];
-        shop.extend(["--redirect-uri", "https://app.example/cb", "--first-party", "--id-token-alg", "ES256"]);
-        shop.extend(["--grant", "authorization_code", "--grant", "refresh_token", "--scope", "openid offline_access"]);
-        let secret = binary.run(&shop, "")["client_secret"].as_str().unwrap().to_owned();
+        let secret = binary.add_web_app("shop", &["--resource", API]);
         let http = http_client();
         binary.start(&http).await;
         Self { binary, http, secret, private_key: pem(&pkcs8), kid: key.kid().to_owned() }

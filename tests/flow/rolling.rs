@@ -92,29 +92,7 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
     };
     let mut nodes = [node(), node()];
     nodes[0].run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let client = nodes[0].run(
-        &[
-            "--json",
-            "clients",
-            "add",
-            "--name",
-            "Shop",
-            "--id",
-            "shop",
-            "--redirect-uri",
-            "https://app.example/cb",
-            "--grant",
-            "authorization_code",
-            "--grant",
-            "refresh_token",
-            "--scope",
-            "openid offline_access",
-            "--first-party",
-            "--id-token-alg",
-            "ES256",
-        ],
-        "",
-    );
+    let secret = nodes[0].add_web_app("shop", &[]);
     let http = http_client();
     for node in &mut nodes {
         node.start(&http).await;
@@ -133,7 +111,7 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
     assert_eq!(parameters(arrived.header("location"))["state"], state);
     let load = Arc::new(Load {
         url: url.clone(),
-        secret: client["client_secret"].as_str().unwrap().to_owned(),
+        secret: secret.clone(),
         stop: AtomicBool::new(false),
         done: AtomicUsize::new(0),
     });

@@ -349,12 +349,7 @@ fn set_up(node: &Binary) -> String {
     let run = |words: &[&str]| node.run(words, "");
     node.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
     run(&["--json", "clients", "add", "--name", "Api", "--id", "api", "--audience", API]);
-    let mut shop =
-        vec!["--json", "clients", "add", "--name", "Shop", "--id", "shop", "--resource", API, "--status-list"];
-    shop.extend(["--redirect-uri", "https://app.example/cb", "--first-party", "--id-token-alg", "ES256"]);
-    shop.extend(["--grant", "authorization_code", "--grant", "refresh_token", "--scope", "openid offline_access"]);
-    let client = run(&shop);
-    client["client_secret"].as_str().unwrap().to_owned()
+    node.add_web_app("shop", &["--resource", API, "--status-list"])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

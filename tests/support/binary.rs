@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -73,23 +73,8 @@ impl Binary {
         command
     }
 
-    /// Runs a command to its end, with this on standard input, and gives the JSON it prints.
-    pub fn run(&self, arguments: &[&str], input: &str) -> Value {
-        let mut child = self
-            .command(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap()
-    }
-
-    /// Runs a command that must fail, with this on standard input, and gives what it says of it.
-    pub fn refuse(&self, arguments: &[&str], input: &str) -> String {
+    /// Runs a command to its end, with this on standard input.
+    fn finish(&self, arguments: &[&str], input: &str) -> Output {
         let mut child = self
             .command(arguments)
             .stdin(Stdio::piped())
@@ -99,7 +84,30 @@ impl Binary {
             .unwrap();
         // A command that reads no input may be gone before it is written.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-        let output = child.wait_with_output().unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Registers a first-party web app that redeems codes and refreshes, with whatever else these flags say; gives its
+    /// secret.
+    pub fn add_web_app(&self, id: &str, more: &[&str]) -> String {
+        let mut arguments = vec!["--json", "clients", "add", "--name", id, "--id", id];
+        arguments.extend(["--redirect-uri", "https://app.example/cb", "--first-party", "--id-token-alg", "ES256"]);
+        arguments.extend(["--grant", "authorization_code", "--grant", "refresh_token"]);
+        arguments.extend(["--scope", "openid offline_access"]);
+        arguments.extend(more);
+        self.run(&arguments, "")["client_secret"].as_str().unwrap().to_owned()
+    }
+
+    /// Runs a command to its end, with this on standard input, and gives the JSON it prints.
+    pub fn run(&self, arguments: &[&str], input: &str) -> Value {
+        let output = self.finish(arguments, input);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail, with this on standard input, and gives what it says of it.
+    pub fn refuse(&self, arguments: &[&str], input: &str) -> String {
+        let output = self.finish(arguments, input);
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
         assert!(output.stdout.is_empty(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stdout));

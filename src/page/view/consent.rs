@@ -102,8 +102,7 @@ mod tests {
     fn every_claim_of_a_scope_has_words_in_every_language() {
         for language in ["en", "de"] {
             let texts = Locales::load().choose(&[language.to_owned()], None);
-            let asked_for = claims::SUPPORTED.into_iter().chain(["roles", "groups", "permissions"]);
-            for name in asked_for.filter(|name| claims::scope_of(name).is_some()) {
+            for name in claims::supported().filter(|name| claims::scope_of(name).is_some()) {
                 assert_ne!(ConsentClaim::describe(&texts, name).title, name, "{language}");
             }
             assert_eq!(ConsentClaim::describe(&texts, "shoe_size").title, "shoe_size");

@@ -10,6 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use keyward_entities::{client, client_secret, consent, grant, refresh_token, session, user};
 use keyward_keys::{Algorithm, MacKey, MasterKey, Purpose, RootSecret};
 use keyward_protocol::client_metadata::{ClientMetadata, GrantType};
+use keyward_protocol::refresh_token::{Place, form};
 use keyward_protocol::scope::ScopeSet;
 use uuid::Uuid;
 
@@ -161,7 +162,8 @@ impl Population {
 
     /// The refresh token with which this grant begins.
     pub fn refresh_token(&self, grant: u64) -> String {
-        self.secret(Part::RefreshToken, grant)
+        let place = Place { grant: self.grant_id(grant), token: self.id(Part::RefreshRow, grant) };
+        form(place, &self.secret(Part::RefreshToken, grant))
     }
 
     /// The row of a user.
@@ -270,13 +272,14 @@ impl Population {
     pub fn refresh_row(&self, grant: u64, hashes: &Hashes) -> refresh_token::Model {
         refresh_token::Model {
             id: self.id(Part::RefreshRow, grant),
-            token_hash: hashes.token.hash(self.refresh_token(grant).as_bytes()).to_vec(),
+            token_hash: hashes.token.hash(self.secret(Part::RefreshToken, grant).as_bytes()).to_vec(),
             grant_id: self.grant_id(grant),
             issued_at: self.born,
             expires_at: self.born + 7 * DAY,
             spent_at: None,
             successor_id: None,
             sealed_successor: None,
+            hash_only: None,
         }
     }
 }

@@ -365,14 +365,17 @@ entity! {
     /// A refresh token, current or spent.
     refresh_token = "refresh_tokens" {
         key id: Uuid,
+        /// Of the secret in it.
         token_hash: Vec<u8>,
         grant_id: Uuid,
         issued_at: i64,
         expires_at: i64,
         spent_at: Option<i64>,
         successor_id: Option<Uuid>,
-        /// The successor, sealed under this token and a server key.
+        /// The successor's secret, sealed under that of this token and a server key.
         sealed_successor: Option<Vec<u8>>,
+        /// Set where the token doesn't say its place and is found by its hash; null otherwise.
+        hash_only: Option<bool>,
     }
 }
 

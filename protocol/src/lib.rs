@@ -24,6 +24,7 @@ pub mod pkce;
 pub mod prompt;
 pub mod redirect_uri;
 pub mod refresh_rotation;
+pub mod refresh_token;
 pub mod refusal;
 pub mod response_mode;
 pub mod role;

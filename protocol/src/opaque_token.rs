@@ -23,7 +23,7 @@ pub fn form(secret: &str) -> String {
 
 /// Whether this is an opaque access token by its form. Nothing is said of whether it was ever issued.
 ///
-/// No JWT is, for it has no dot (RFC 7515 §3.1), and no refresh token, for it has another length.
+/// No JWT is, for it has no dot (RFC 7515 §3.1), and no refresh token, for those have other lengths.
 pub fn is_one(token: &str) -> bool {
     token.starts_with(PREFIX)
         && token

@@ -44,6 +44,12 @@ pub enum RefreshDecision {
     Refuse(Refusal),
 }
 
+/// RFC 6749 §5.2: why a refresh token isn't good. It doesn't say which, for that is nothing to who found the token.
+pub const GONE: Refusal = Refusal::new(
+    ErrorCode::InvalidGrant,
+    "The refresh token is unknown, expired, revoked, or was issued to another client.",
+);
+
 /// Decides about a presented refresh token. `grace` is in seconds; zero means that no retry is forgiven.
 pub fn decide(
     token: &StoredRefreshToken,
@@ -54,13 +60,12 @@ pub fn decide(
     now: Timestamp,
 ) -> RefreshDecision {
     let refuse = |code, description| RefreshDecision::Refuse(Refusal::new(code, description));
-    const GONE: &str = "The refresh token is unknown, expired, revoked, or was issued to another client.";
     // RFC 6749 §5.2, §10.4: bound to the client it was issued to. A foreign client ends nothing.
     if token.client != client {
-        return refuse(ErrorCode::InvalidGrant, GONE);
+        return RefreshDecision::Refuse(GONE);
     }
     if token.family_ended_at.is_some() || now >= token.family_expires_at {
-        return refuse(ErrorCode::InvalidGrant, GONE);
+        return RefreshDecision::Refuse(GONE);
     }
     let scope = match asked {
         None => token.scope.clone(),
@@ -74,14 +79,14 @@ pub fn decide(
             if token.user_live && token.session_live {
                 RefreshDecision::Repeat(scope)
             } else {
-                refuse(ErrorCode::InvalidGrant, GONE)
+                RefreshDecision::Refuse(GONE)
             }
         } else {
             RefreshDecision::Reused
         };
     }
     if now >= token.expires_at || !token.user_live || !token.session_live {
-        return refuse(ErrorCode::InvalidGrant, GONE);
+        return RefreshDecision::Refuse(GONE);
     }
     if rotates { RefreshDecision::Rotate(scope) } else { RefreshDecision::Keep(scope) }
 }

@@ -14,7 +14,7 @@ use keyward_keys::{SigningKey, TokenType};
 use keyward_protocol::client_metadata::ClientType;
 use keyward_protocol::role::RoleClaims;
 use keyward_protocol::scope::ScopeSet;
-use keyward_protocol::{ErrorCode, Refusal, client_authentication, introspection};
+use keyward_protocol::{ErrorCode, Refusal, client_authentication, introspection, refresh_token};
 use serde::Serialize;
 
 use super::access_token::{LiveToken, PresentedToken, is_access_token, read};
@@ -26,6 +26,7 @@ use crate::http::accept::names;
 use crate::http::client_authentication::{AuthenticatedClient, authenticate};
 use crate::http::json::{self, Failure};
 use crate::store::authorization::LiveGrant;
+use crate::store::grant::PresentedRefreshToken;
 
 /// `token_use` of an access token.
 const ACCESS_TOKEN: &str = "access_token";
@@ -216,9 +217,11 @@ impl Asking<'_> {
     async fn refresh_token(&self, token: &str) -> Result<Response, Failure> {
         let Self { app, caller, .. } = *self;
         let now = app.clock.now();
-        let hash = app.secrets.token_hash.hash(token.as_bytes());
+        let Some(presented) = refresh_token::parse(token) else { return self.inactive() };
+        let presented = PresentedRefreshToken::of(presented, &app.secrets.token_hash);
         let idle = app.settings.sessions.idle_timeout.as_secs();
-        let Some(found) = app.store.find_refresh_token(&hash, idle, now).await? else { return self.inactive() };
+        let found = app.store.find_refresh_token(presented, idle, now).await?;
+        let Some(found) = found else { return self.inactive() };
         let Some(client) = app.store.find_client_by_id(found.live.grant.client).await? else {
             return self.inactive();
         };

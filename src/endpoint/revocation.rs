@@ -6,7 +6,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use keyward_protocol::Timestamp;
+use keyward_protocol::{Timestamp, refresh_token};
 
 use super::access_token::{PresentedToken, is_access_token, read, revocation_mark};
 use crate::app::App;
@@ -15,6 +15,7 @@ use crate::http::Incoming;
 use crate::http::client_authentication::authenticate;
 use crate::http::json::{self, Failure};
 use crate::status_list;
+use crate::store::grant::PresentedRefreshToken;
 
 /// POST `/revoke`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
@@ -57,10 +58,10 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
                 }
             }
         }
-    } else {
-        let hash = app.secrets.token_hash.hash(token.as_bytes());
+    } else if let Some(presented) = refresh_token::parse(token) {
+        let presented = PresentedRefreshToken::of(presented, &app.secrets.token_hash);
         let idle = app.settings.sessions.idle_timeout.as_secs();
-        if let Some(found) = app.store.find_refresh_token(&hash, idle, now).await?
+        if let Some(found) = app.store.find_refresh_token(presented, idle, now).await?
             && found.live.grant.client == client.id
         {
             let event = event.subject(found.live.subject).detail("token_type", "refresh_token");

@@ -48,10 +48,27 @@ pub struct Redemption {
 pub struct NewRefreshToken {
     /// The row's id.
     pub id: Uuid,
-    /// The keyed hash.
+    /// The keyed hash of its secret.
     pub token_hash: [u8; 32],
     /// When it ends without use.
     pub expires_at: Timestamp,
+}
+
+impl NewRefreshToken {
+    /// Its row in this family.
+    pub(super) fn into_row(self, grant_id: Uuid, now: Timestamp) -> refresh_token::Model {
+        refresh_token::Model {
+            id: self.id,
+            token_hash: self.token_hash.to_vec(),
+            grant_id,
+            issued_at: now.micros(),
+            expires_at: self.expires_at.micros(),
+            spent_at: None,
+            successor_id: None,
+            sealed_successor: None,
+            hash_only: None,
+        }
+    }
 }
 
 /// What tokens are made from.
@@ -344,17 +361,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     let token_owner = TokenOwner { client: code.client, grant: Some(code.grant_id) };
     access_token::remember(act, &access_token, token_owner).await?;
     if let Some(token) = redemption.refresh_token {
-        act.insert(refresh_token::Model {
-            id: token.id,
-            token_hash: token.token_hash.to_vec(),
-            grant_id: code.grant_id,
-            issued_at: now.micros(),
-            expires_at: token.expires_at.micros(),
-            spent_at: None,
-            successor_id: None,
-            sealed_successor: None,
-        })
-        .await?;
+        act.insert(token.into_row(code.grant_id, now)).await?;
     }
     Ok(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })
 }

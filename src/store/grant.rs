@@ -5,14 +5,16 @@ use std::collections::BTreeSet;
 use keyward_entities::{
     StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, replay_mark,
 };
+use keyward_keys::MacKey;
+use keyward_protocol::Refusal;
 use keyward_protocol::Timestamp;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
+use keyward_protocol::refresh_token::{Place, Presented};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::{self as session_rule, SessionTimes};
-use keyward_protocol::{ErrorCode, Refusal};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatement};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Select};
 use uuid::Uuid;
 
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
@@ -22,11 +24,27 @@ use super::owner::{self, Owner};
 use super::{Act, Row, Store};
 use crate::fault::Fault;
 
+/// A refresh token as it is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct PresentedRefreshToken {
+    /// Where it says it is kept; what says nothing is found by its hash.
+    pub place: Option<Place>,
+    /// The keyed hash of its secret.
+    pub secret_hash: [u8; 32],
+}
+
+impl PresentedRefreshToken {
+    /// What a client presents, its secret hashed by this key.
+    pub fn of(presented: Presented<'_>, key: &MacKey) -> Self {
+        Self { place: presented.place, secret_hash: key.hash(presented.secret.as_bytes()) }
+    }
+}
+
 /// What a refresh presents and makes.
 #[derive(Debug)]
 pub struct Refresh {
-    /// The keyed hash of the presented token.
-    pub token_hash: [u8; 32],
+    /// The presented token.
+    pub presented: PresentedRefreshToken,
     /// The authenticated client.
     pub client: Uuid,
     /// `scope`.
@@ -41,7 +59,7 @@ pub struct Refresh {
     pub grace: u64,
     /// The successor, where one is made.
     pub successor: NewRefreshToken,
-    /// The successor, sealed under the presented token; kept where a retry is forgiven.
+    /// The successor's secret, sealed under that of the presented token; kept where a retry is forgiven.
     pub sealed_successor: Option<Vec<u8>>,
     /// Seconds without use after which a session is over.
     pub idle_timeout: u64,
@@ -59,12 +77,21 @@ pub enum Refreshed {
     Rotated(Box<LiveGrant>, PlannedToken),
     /// The token stays as it is.
     Kept(Box<LiveGrant>, PlannedToken),
-    /// A retry: the sealed successor of the first answer.
-    Repeated(Box<LiveGrant>, PlannedToken, Vec<u8>),
+    /// A retry: the successor of the first answer, its secret sealed.
+    Repeated(Box<LiveGrant>, PlannedToken, Successor),
     /// Used again: the family has ended.
     Reused,
     /// Refused, and nothing was changed.
     Refused(Refusal),
+}
+
+/// A successor that was given before.
+#[derive(Debug)]
+pub struct Successor {
+    /// Where it is kept; none where it doesn't say so.
+    pub place: Option<Place>,
+    /// Its secret.
+    pub sealed_secret: Vec<u8>,
 }
 
 /// A refresh token as introspection and revocation see it.
@@ -140,19 +167,16 @@ impl Store {
     /// Where the database fails.
     pub async fn find_refresh_token(
         &self,
-        token_hash: &[u8],
+        presented: PresentedRefreshToken,
         idle_timeout: u64,
         now: Timestamp,
     ) -> Result<Option<RefreshTokenView>, Fault> {
-        let token_hash = token_hash.to_vec();
         self.read(move |mut act| {
             Box::pin(async move {
-                let statement = act.backend().build(&select_token(token_hash));
-                let mut rows = act.rows(statement).await?;
-                let Some(row) = rows.first_mut() else { return Ok(None) };
-                let token: refresh_token::Model = row.record()?;
-                let grant: grant::Model = row.record()?;
-                let (live, standing) = with_owner(grant, row, idle_timeout, now)?;
+                let Some((token, grant, mut row)) = find_token(&mut act, presented, Lock::None).await? else {
+                    return Ok(None);
+                };
+                let (live, standing) = with_owner(grant, &mut row, idle_timeout, now)?;
                 Ok(Some(RefreshTokenView { token, live, stands: standing.all() }))
             })
         })
@@ -294,6 +318,13 @@ async fn remove(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {
     act.run(&grants).await.map(drop)
 }
 
+/// A token of a family.
+fn in_family(grant: Uuid, token: Uuid) -> Select<refresh_token::Entity> {
+    refresh_token::Entity::find()
+        .filter(refresh_token::Column::GrantId.eq(grant))
+        .filter(refresh_token::Column::Id.eq(token))
+}
+
 /// Adds to a selection from grants what [`with_owner`] reads behind them.
 fn join_owner(select: &mut SelectStatement) {
     owner::join(select, (grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
@@ -336,8 +367,51 @@ fn with_owner(
     Ok((live, standing))
 }
 
+/// Whether the row of a token is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lock {
+    None,
+    Update,
+}
+
+/// The presented token with its grant, and a row from which [`with_owner`] reads on; `None` where there is none at its
+/// place, or its secret is another.
+async fn find_token(
+    act: &mut Act<'_>,
+    presented: PresentedRefreshToken,
+    lock: Lock,
+) -> Result<Option<(refresh_token::Model, grant::Model, Row)>, Fault> {
+    static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
+    static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
+    let [placed, placed_locked] = &PLACED;
+    let [hashed, hashed_locked] = &HASHED;
+    let statement = match presented.place {
+        Some(place) => {
+            let text = if lock == Lock::Update { placed_locked } else { placed };
+            let at_place = Expr::col((refresh_token::Entity, refresh_token::Column::GrantId))
+                .eq(place.grant)
+                .and(Expr::col((refresh_token::Entity, refresh_token::Column::Id)).eq(place.token));
+            act.fixed(text, vec![place.grant.into(), place.token.into()], || select_token(at_place, lock))
+        }
+        None => {
+            let text = if lock == Lock::Update { hashed_locked } else { hashed };
+            let hash = presented.secret_hash.to_vec();
+            let by_hash = Expr::col((refresh_token::Entity, refresh_token::Column::TokenHash))
+                .eq(hash.clone())
+                .and(Expr::col((refresh_token::Entity, refresh_token::Column::HashOnly)).eq(true));
+            act.fixed(text, vec![hash.into(), true.into()], || select_token(by_hash, lock))
+        }
+    };
+    let Some(mut row) = act.rows(statement).await?.into_iter().next() else { return Ok(None) };
+    let token: refresh_token::Model = row.record()?;
+    let grant: grant::Model = row.record()?;
+    let proven: bool =
+        subtle::ConstantTimeEq::ct_eq(token.token_hash.as_slice(), presented.secret_hash.as_slice()).into();
+    Ok(proven.then_some((token, grant, row)))
+}
+
 /// A refresh token, its grant and the grant's owner.
-fn select_token(token_hash: Vec<u8>) -> SelectStatement {
+fn select_token(which: Expr, lock: Lock) -> SelectStatement {
     let mut select = select_record::<refresh_token::Model>();
     for &column in <grant::Model as keyward_entities::Record>::COLUMNS {
         select.column((grant::Entity, Alias::new(column)));
@@ -347,38 +421,27 @@ fn select_token(token_hash: Vec<u8>) -> SelectStatement {
         Expr::col((grant::Entity, grant::Column::Id)).equals((refresh_token::Entity, refresh_token::Column::GrantId)),
     );
     join_owner(&mut select);
-    select.and_where(Expr::col((refresh_token::Entity, refresh_token::Column::TokenHash)).eq(token_hash));
+    select.and_where(which);
+    if lock == Lock::Update {
+        select.lock_with_tables(LockType::Update, [refresh_token::Entity]);
+    }
     select
 }
 
 async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
-    static TEXT: StatementText = StatementText::new();
-    let token_hash = refresh.token_hash.to_vec();
-    let statement = act.fixed(&TEXT, vec![token_hash.clone().into()], || {
-        let mut select = select_token(token_hash);
-        select.lock_with_tables(LockType::Update, [refresh_token::Entity]);
-        select
-    });
-    let mut rows = act.rows(statement).await?;
-    let Some(row) = rows.first_mut() else {
-        return Ok(Refreshed::Refused(Refusal::new(
-            ErrorCode::InvalidGrant,
-            "The refresh token is unknown, expired, revoked, or was issued to another client.",
-        )));
+    let Some((token, grant, mut row)) = find_token(act, refresh.presented, Lock::Update).await? else {
+        return Ok(Refreshed::Refused(refresh_rotation::GONE));
     };
-    let token: refresh_token::Model = row.record()?;
-    let grant: grant::Model = row.record()?;
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
     let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
-    let (mut live, standing) = with_owner(grant, row, refresh.idle_timeout, now)?;
-    let successor_used = match token.successor_id {
+    let (mut live, standing) = with_owner(grant, &mut row, refresh.idle_timeout, now)?;
+    let successor = match token.successor_id {
         None => None,
-        Some(id) => {
-            let successor = act.one(refresh_token::Entity::find().filter(refresh_token::Column::Id.eq(id))).await?;
-            Some(successor.is_none_or(|successor| successor.spent_at.is_some()))
-        }
+        Some(id) => act.one(in_family(token.grant_id, id)).await?,
     };
+    let successor_used =
+        token.successor_id.map(|_| successor.as_ref().is_none_or(|successor| successor.spent_at.is_some()));
     let stored = StoredRefreshToken {
         client,
         scope,
@@ -392,9 +455,13 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     };
     let decision =
         refresh_rotation::decide(&stored, refresh.client, refresh.scope.as_ref(), refresh.rotates, refresh.grace, now);
-    let next = match (decision, token.sealed_successor) {
+    // Protocol decision 14: a successor that wasn't kept can't be repeated; then the retry is a reuse.
+    let kept = successor.zip(token.sealed_successor).map(|(row, sealed_secret)| {
+        let place = Place { grant: row.grant_id, token: row.id };
+        Successor { place: row.hash_only.is_none().then_some(place), sealed_secret }
+    });
+    let next = match (decision, kept) {
         (RefreshDecision::Refuse(refusal), _) => return Ok(Refreshed::Refused(refusal)),
-        // Protocol decision 14: a successor that wasn't kept can't be repeated; then the retry is a reuse.
         (RefreshDecision::Reused, _) | (RefreshDecision::Repeat(_), None) => {
             if end(act, token.grant_id, "refresh_token_reused", now).await? > 0 {
                 let subject = Some(live.subject).filter(|subject| !subject.is_empty());
@@ -403,7 +470,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
             return Ok(Refreshed::Reused);
         }
         (RefreshDecision::Keep(scope), _) => (scope, Next::Keep),
-        (RefreshDecision::Repeat(scope), Some(sealed)) => (scope, Next::Repeat(sealed)),
+        (RefreshDecision::Repeat(scope), Some(successor)) => (scope, Next::Repeat(successor)),
         (RefreshDecision::Rotate(scope), _) => (scope, Next::Rotate),
     };
     let (scope, next) = next;
@@ -431,7 +498,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     access_token::remember(act, &access_token, token_owner).await?;
     let live = Box::new(live);
     match next {
-        Next::Repeat(sealed) => Ok(Refreshed::Repeated(live, access_token, sealed)),
+        Next::Repeat(successor) => Ok(Refreshed::Repeated(live, access_token, successor)),
         Next::Keep => {
             // Protocol decision 12: each use moves the end that comes without use.
             let fresh = refresh.successor.expires_at;
@@ -440,6 +507,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
                 let slide = Query::update()
                     .table(refresh_token::Entity)
                     .value(refresh_token::Column::ExpiresAt, fresh.micros())
+                    .and_where(Expr::col(refresh_token::Column::GrantId).eq(token.grant_id))
                     .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
                     .take();
                 act.run(&slide).await?;
@@ -447,28 +515,30 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
             Ok(Refreshed::Kept(live, access_token))
         }
         Next::Rotate => {
-            let spend = Query::update()
-                .table(refresh_token::Entity)
-                .value(refresh_token::Column::SpentAt, now.micros())
-                .value(refresh_token::Column::SuccessorId, refresh.successor.id)
-                .value(refresh_token::Column::SealedSuccessor, refresh.sealed_successor)
-                .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
-                .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
-                .take();
-            if act.run(&spend).await? != 1 {
+            static SPEND: StatementText = StatementText::new();
+            let successor = refresh.successor;
+            let values = vec![
+                now.micros().into(),
+                successor.id.into(),
+                refresh.sealed_successor.into(),
+                token.grant_id.into(),
+                token.id.into(),
+            ];
+            let spend = act.fixed(&SPEND, values, || {
+                Query::update()
+                    .table(refresh_token::Entity)
+                    .value(refresh_token::Column::SpentAt, 0_i64)
+                    .value(refresh_token::Column::SuccessorId, successor.id)
+                    .value(refresh_token::Column::SealedSuccessor, Vec::<u8>::new())
+                    .and_where(Expr::col(refresh_token::Column::GrantId).eq(token.grant_id))
+                    .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
+                    .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
+                    .take()
+            });
+            if act.exec(spend).await? != 1 {
                 return Err(Fault::broken("a refresh token was spent although its row was locked"));
             }
-            act.insert(refresh_token::Model {
-                id: refresh.successor.id,
-                token_hash: refresh.successor.token_hash.to_vec(),
-                grant_id: token.grant_id,
-                issued_at: now.micros(),
-                expires_at: refresh.successor.expires_at.micros(),
-                spent_at: None,
-                successor_id: None,
-                sealed_successor: None,
-            })
-            .await?;
+            act.insert(successor.into_row(token.grant_id, now)).await?;
             Ok(Refreshed::Rotated(live, access_token))
         }
     }
@@ -479,8 +549,8 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
 enum Next {
     /// It stays.
     Keep,
-    /// The sealed successor is given again.
-    Repeat(Vec<u8>),
+    /// The successor is given again.
+    Repeat(Successor),
     /// It is spent for a successor.
     Rotate,
 }

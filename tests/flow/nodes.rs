@@ -243,7 +243,7 @@ on_each_database! {
         let again = App::start(server.app.settings.clone(), server.app.clock.clone()).await;
         assert!(again.is_ok(), "{:?}", again.err());
         // The next release contracted: this program no longer knows enough.
-        tables.run("INSERT INTO server_facts (name, value) VALUES ('schema_least_changes', '9999')").await;
+        tables.run("UPDATE server_facts SET value = '9999' WHERE name = 'schema_least_changes'").await;
         assert_eq!(server.app.store.schema_state().await.unwrap(), SchemaState::TooNew);
         let refused = App::start(server.app.settings.clone(), server.app.clock.clone()).await.unwrap_err();
         assert!(refused.to_string().contains("too new"), "{refused}");

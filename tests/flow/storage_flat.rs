@@ -8,9 +8,10 @@ use keyward::app::App;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
 use keyward::store::authorization::{Issue, NewRefreshToken, Redeemed, Redemption};
-use keyward::store::grant::{Refresh, Refreshed};
+use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
 use keyward_entities::{authorization_code, session};
 use keyward_protocol::Timestamp;
+use keyward_protocol::refresh_token::Place;
 use uuid::Uuid;
 
 use crate::store::Tables;
@@ -64,14 +65,14 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
     };
     let session_id = session.id;
     assert!(app.store.start_session(session, password_hash, None, event()).await.unwrap());
-    let code_hash = hash();
+    let (code_hash, grant_id) = (hash(), app.random.uuid_v4().unwrap());
     let code = authorization_code::Model {
         id: id(),
         code_hash: code_hash.to_vec(),
         client,
         user_id: user,
         session_id,
-        grant_id: app.random.uuid_v4().unwrap(),
+        grant_id,
         redirect_uri: "https://app.example/cb".into(),
         redirect_uri_named: true,
         challenge: None,
@@ -106,7 +107,10 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
     for _ in 0..REFRESHES {
         let successor = token(now.plus_seconds(7 * 86_400));
         let refresh = Refresh {
-            token_hash: last.token_hash,
+            presented: PresentedRefreshToken {
+                place: Some(Place { grant: grant_id, token: last.id }),
+                secret_hash: last.token_hash,
+            },
             client,
             scope: None,
             resources: Vec::new(),

@@ -2,6 +2,7 @@
 
 use keyward_protocol::client_metadata::GrantType;
 use keyward_protocol::parameters::Parameters;
+use keyward_protocol::refresh_token::{self, Place};
 use keyward_protocol::{ErrorCode, Refusal};
 
 use super::resources;
@@ -43,6 +44,7 @@ pub async fn redeem(
             expires_at: now.plus_seconds(super::refresh_token::idle_lifetime(app, client).min(absolute)),
         }),
     };
+    let refresh_id = refresh_token.as_ref().map(|token| token.id);
     // Without a refresh token the grant is over when its access token is.
     let lifetime = if secret.is_some() { absolute } else { issuer::access_token_lifetime(app, client) };
     let replay = AuditEvent::new(
@@ -66,7 +68,10 @@ pub async fn redeem(
     };
     match app.store.redeem_code(redemption, now).await? {
         Redeemed::Granted { live, access_token, nonce } => {
-            let beside = Beside { nonce: nonce.as_deref(), refresh_token: secret };
+            let refresh_token = secret
+                .zip(refresh_id)
+                .map(|(secret, token)| refresh_token::form(Place { grant: live.grant.id, token }, &secret));
+            let beside = Beside { nonce: nonce.as_deref(), refresh_token };
             issuing.finish(app, &live, access_token, beside).await
         }
         Redeemed::Replayed => {

@@ -2,6 +2,8 @@
 
 use keyward_keys::{open_under_token, seal_under_token};
 use keyward_protocol::parameters::Parameters;
+use keyward_protocol::refresh_rotation::GONE;
+use keyward_protocol::refresh_token::{self, Place};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal};
 
@@ -15,7 +17,7 @@ use crate::http::json::Failure;
 use crate::issuer::{Beside, Issuing, TokenResponse};
 use crate::store::authorization::NewRefreshToken;
 use crate::store::client::RegisteredClient;
-use crate::store::grant::{Refresh, Refreshed};
+use crate::store::grant::{PresentedRefreshToken, Refresh, Refreshed, Successor};
 
 /// Binds a sealed successor to its use.
 const SUCCESSOR: &[u8] = b"refresh token successor";
@@ -36,6 +38,7 @@ pub async fn refresh(
     parameters: &Parameters,
 ) -> Result<TokenResponse, Failure> {
     let presented = parameters.require("refresh_token", super::MISSING_REFRESH_TOKEN)?;
+    let presented = refresh_token::parse(presented).ok_or(GONE)?;
     let scope = parameters.get("scope").map(ScopeSet::parse).transpose()?;
     let resources = resources(app, client, parameters)?;
     let (issuing, planner) = Issuing::begin(app, client, resources.clone()).await?;
@@ -45,8 +48,13 @@ pub async fn refresh(
     let rotates = client.metadata.rotates_refresh_tokens();
     let sealed_successor = if rotates && grace > 0 {
         let nonce = app.random.bytes()?;
-        let sealed =
-            seal_under_token(&app.secrets.successor_sealing, presented.as_bytes(), nonce, SUCCESSOR, secret.as_bytes());
+        let sealed = seal_under_token(
+            &app.secrets.successor_sealing,
+            presented.secret.as_bytes(),
+            nonce,
+            SUCCESSOR,
+            secret.as_bytes(),
+        );
         Some(sealed.map_err(Fault::broken)?)
     } else {
         None
@@ -58,31 +66,42 @@ pub async fn refresh(
         &incoming.origin(),
     )
     .client(client.client_id.clone());
+    let successor = NewRefreshToken {
+        id: app.random.uuid_v7(now)?,
+        token_hash: app.secrets.token_hash.hash(secret.as_bytes()),
+        expires_at: now.plus_seconds(idle_lifetime(app, client)),
+    };
+    let successor_id = successor.id;
     let refresh = Refresh {
-        token_hash: app.secrets.token_hash.hash(presented.as_bytes()),
+        presented: PresentedRefreshToken::of(presented, &app.secrets.token_hash),
         client: client.id,
         scope,
         resources,
         planner,
         rotates,
         grace,
-        successor: NewRefreshToken {
-            id: app.random.uuid_v7(now)?,
-            token_hash: app.secrets.token_hash.hash(secret.as_bytes()),
-            expires_at: now.plus_seconds(idle_lifetime(app, client)),
-        },
+        successor,
         sealed_successor,
         idle_timeout: app.settings.sessions.idle_timeout.as_secs(),
         touch_interval: app.settings.sessions.touch_interval.as_secs(),
         reuse_event: app.audit_record(reuse)?,
     };
     let (live, access_token, refresh_token) = match app.store.rotate_refresh_token(refresh, now).await? {
-        Refreshed::Rotated(live, planned) => (live, planned, Some(secret)),
+        Refreshed::Rotated(live, planned) => {
+            let place = Place { grant: live.grant.id, token: successor_id };
+            (live, planned, Some(refresh_token::form(place, &secret)))
+        }
         Refreshed::Kept(live, planned) => (live, planned, None),
-        Refreshed::Repeated(live, planned, sealed) => {
-            let successor = open_under_token(&app.secrets.successor_sealing, presented.as_bytes(), SUCCESSOR, &sealed)
+        Refreshed::Repeated(live, planned, Successor { place, sealed_secret }) => {
+            let key = &app.secrets.successor_sealing;
+            let secret = open_under_token(key, presented.secret.as_bytes(), SUCCESSOR, &sealed_secret)
                 .map_err(|_| Fault::broken("a sealed successor can't be opened"))?;
-            (live, planned, Some(String::from_utf8(successor).map_err(Fault::broken)?))
+            let secret = String::from_utf8(secret).map_err(Fault::broken)?;
+            let token = match place {
+                Some(place) => refresh_token::form(place, &secret),
+                None => secret,
+            };
+            (live, planned, Some(token))
         }
         Refreshed::Reused => {
             tracing::warn!(client.id = %client.client_id, "a refresh token was used after its rotation; its family has ended");

@@ -1,0 +1,173 @@
+//! Where refresh tokens and grants are kept. A refresh token now says its place, so that none but the oldest is searched
+//! for by its hash, and no index of hashes, whose every entry falls on a page of its own, is written by each refresh.
+//!
+//! On SQLite the tokens of a family lie beside each other, in the tree of the table's key, and grants in that of theirs:
+//! spending a token and making its successor write one page. PostgreSQL keeps rows in no order of its own.
+//!
+//! A program that doesn't know of places makes no token that says one and understands none, so it can't work beside one
+//! that does.
+
+use sea_orm_migration::prelude::*;
+use sea_orm_migration::sea_orm::DbBackend;
+
+/// The change.
+#[derive(Debug)]
+pub struct Migration;
+
+impl MigrationName for Migration {
+    fn name(&self) -> &str {
+        "m0007_places"
+    }
+}
+
+/// So many changes a program must know from now on.
+const LEAST_CHANGES: &str = "5";
+
+fn name(text: &str) -> Alias {
+    Alias::new(text)
+}
+
+fn hash_only() -> ColumnDef {
+    // What is there says no place, and neither does what a program adds that doesn't know of them.
+    ColumnDef::new(name("hash_only")).boolean().null().default(true).take()
+}
+
+fn by_hash() -> IndexCreateStatement {
+    Index::create()
+        .name("uq_refresh_tokens_hash_only")
+        .table(name("refresh_tokens"))
+        .col(name("token_hash"))
+        .unique()
+        .and_where(Expr::col(name("hash_only")).is_not_null())
+        .take()
+}
+
+fn uuid(column: &str) -> ColumnDef {
+    ColumnDef::new(name(column)).uuid().not_null().take()
+}
+
+fn text(column: &str) -> ColumnDef {
+    ColumnDef::new(name(column)).text().not_null().take()
+}
+
+fn moment(column: &str) -> ColumnDef {
+    ColumnDef::new(name(column)).big_integer().not_null().take()
+}
+
+/// The tables of SQLite as they are from now on, under names for the meantime, with the columns of their keys.
+fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
+    let null = |mut column: ColumnDef| column.null().take();
+    let octets = |column: &str| ColumnDef::new(name(column)).binary().not_null().take();
+    let tokens = vec![
+        uuid("id"),
+        octets("token_hash"),
+        uuid("grant_id"),
+        moment("issued_at"),
+        moment("expires_at"),
+        null(moment("spent_at")),
+        null(uuid("successor_id")),
+        null(octets("sealed_successor")),
+        hash_only(),
+    ];
+    let grants = vec![
+        uuid("id"),
+        uuid("user_id"),
+        uuid("client"),
+        uuid("session_id"),
+        ColumnDef::new(name("tied_to_session")).boolean().not_null().take(),
+        text("scope"),
+        text("resources"),
+        moment("auth_time"),
+        text("acr"),
+        text("amr"),
+        moment("created_at"),
+        moment("expires_at"),
+        null(moment("ended_at")),
+        null(text("end_reason")),
+        null(text("requested_claims")),
+    ];
+    [("refresh_tokens", tokens, &["grant_id", "id"]), ("grants", grants, &["id"])]
+}
+
+fn index(table: &str, column: &str) -> IndexCreateStatement {
+    Index::create().name(format!("ix_{table}_{column}")).table(name(table)).col(name(column)).take()
+}
+
+/// Copies a table into one that is laid out otherwise, and puts that in its place. Its indexes go with it.
+async fn lay_out_anew(
+    manager: &SchemaManager<'_>,
+    table: &str,
+    columns: Vec<ColumnDef>,
+    key: &[&str],
+) -> Result<(), DbErr> {
+    let placed = format!("{table}_placed");
+    let mut primary = Index::create();
+    for &column in key {
+        primary.col(name(column));
+    }
+    let mut create = Table::create();
+    create.table(name(&placed)).primary_key(&mut primary).extra("WITHOUT ROWID");
+    let mut copied: Vec<String> = Vec::new();
+    for mut column in columns {
+        // What is new gets its default.
+        if column.get_column_name() != "hash_only" {
+            copied.push(format!("\"{}\"", column.get_column_name()));
+        }
+        create.col(&mut column);
+    }
+    manager.create_table(create).await?;
+    let copied = copied.join(", ");
+    let order = key.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ");
+    let connection = manager.get_connection();
+    let copy = format!("INSERT INTO \"{placed}\" ({copied}) SELECT {copied} FROM \"{table}\" ORDER BY {order}");
+    connection.execute_unprepared(&copy).await?;
+    manager.drop_table(Table::drop().table(name(table)).take()).await?;
+    manager.rename_table(Table::rename().table(name(&placed), name(table)).take()).await
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Migration {
+    /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
+    }
+
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        if manager.get_database_backend() == DbBackend::Sqlite {
+            for (table, columns, key) in tables() {
+                lay_out_anew(manager, table, columns, key).await?;
+            }
+            for (table, column) in [("grants", "user_id"), ("grants", "client")] {
+                manager.create_index(index(table, column)).await?;
+            }
+            // Only what was ended before its time is in it, so nothing is written to it until something ends.
+            let ended = index("grants", "ended_at").and_where(Expr::col(name("ended_at")).is_not_null()).take();
+            manager.create_index(ended).await?;
+            // In the order of time, for ids are; by it the seals of spent tokens are found.
+            let ids = Index::create()
+                .name("uq_refresh_tokens_id")
+                .table(name("refresh_tokens"))
+                .col(name("id"))
+                .unique()
+                .take();
+            manager.create_index(ids).await?;
+        } else {
+            let add = Table::alter().table(name("refresh_tokens")).add_column(hash_only()).take();
+            manager.alter_table(add).await?;
+            manager.drop_index(Index::drop().name("uq_refresh_tokens_token_hash").to_owned()).await?;
+        }
+        manager.create_index(by_hash()).await?;
+        let fact = Query::insert()
+            .into_table(name("server_facts"))
+            .columns([name("name"), name("value")])
+            .values_panic(["schema_least_changes".into(), LEAST_CHANGES.into()])
+            .on_conflict(OnConflict::column(name("name")).update_column(name("value")).to_owned())
+            .take();
+        manager.get_connection().execute(&fact).await?;
+        Ok(())
+    }
+
+    async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {
+        Err(DbErr::Migration("tokens that say their place couldn't be found any more".into()))
+    }
+}

@@ -19,6 +19,7 @@ use crate::audit::{AuditEvent, AuditQueue};
 use crate::clock::Clock;
 use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
+use crate::http::refused::ShedLog;
 use crate::lifecycle::Lifecycle;
 use crate::locale::Locales;
 use crate::metrics::Metrics;
@@ -31,6 +32,7 @@ use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::schema::SchemaState;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
+use crate::strain::Strain;
 
 /// Clients kept in memory.
 const CACHED_CLIENTS: u64 = 10_000;
@@ -91,6 +93,10 @@ pub struct App {
     audit: AuditQueue,
     /// What is counted.
     pub metrics: Metrics,
+    /// Whether requests wait for their turn.
+    strain: Arc<Strain>,
+    /// What was shed, for the log.
+    pub shed_log: ShedLog,
     /// Places in status lists, and the signed lists.
     pub status_lists: StatusLists,
     /// The texts of pages.
@@ -201,6 +207,8 @@ impl App {
             published_keys,
             audit,
             metrics: Metrics::new(),
+            strain: Arc::default(),
+            shed_log: ShedLog::default(),
             status_lists: StatusLists::default(),
             locales: Locales::load(),
             provider_metadata: ArcSwap::default(),
@@ -387,6 +395,14 @@ impl App {
             self.store.add_scopes(missing, None).await?;
         }
         Ok(())
+    }
+
+    /// Whether a request that needs the database should be begun now (requirement RL-3).
+    ///
+    /// # Errors
+    /// [`Fault::Overloaded`] where more come than can be served.
+    pub fn admits(&self) -> Result<(), Fault> {
+        self.store.admits(self.strain.note(&self.clock))
     }
 
     /// The client of this identifier, if it isn't disabled.

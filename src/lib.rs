@@ -28,4 +28,5 @@ pub mod settings;
 pub mod signing_keys;
 pub mod status_list;
 pub mod store;
+mod strain;
 pub mod telemetry;

@@ -9,12 +9,42 @@ use uuid::Uuid;
 
 use crate::fault::Fault;
 
-/// Labels that are drawn at once.
-const DRAWN_LABELS: usize = 64;
+/// Octets that are drawn at once: a request needs some hundred, in five draws or so.
+const DRAWN: usize = 2048;
 
 thread_local! {
-    /// Labels that this thread has yet to give.
-    static LABELS: RefCell<Vec<[u8; 16]>> = const { RefCell::new(Vec::new()) };
+    /// What this thread has drawn and yet to give.
+    static STORE: RefCell<Drawn> = const { RefCell::new(Drawn { octets: [0; DRAWN], given: DRAWN }) };
+}
+
+/// Octets of the operating system's generator, each of which is given once. The system is asked for many at once, for a
+/// call costs more than the octets do.
+struct Drawn {
+    octets: [u8; DRAWN],
+    given: usize,
+}
+
+impl Drawn {
+    /// Fills this with octets that nobody was given before, and keeps none of them.
+    #[allow(clippy::disallowed_methods, reason = "the one place that draws chance")]
+    fn give(&mut self, wanted: &mut [u8]) -> Result<(), Fault> {
+        if wanted.len() > DRAWN - self.given {
+            if wanted.len() > DRAWN {
+                return getrandom::fill(wanted).map_err(Fault::broken);
+            }
+            // Until it has succeeded there is nothing to give.
+            self.given = DRAWN;
+            getrandom::fill(&mut self.octets).map_err(Fault::broken)?;
+            self.given = 0;
+        }
+        let end = self.given + wanted.len();
+        let next =
+            self.octets.get_mut(self.given..end).ok_or_else(|| Fault::broken("chance was drawn past its end"))?;
+        wanted.copy_from_slice(next);
+        next.fill(0);
+        self.given = end;
+        Ok(())
+    }
 }
 
 /// Draws from the operating system's generator.
@@ -31,10 +61,9 @@ impl Random {
     ///
     /// # Errors
     /// A fault where the operating system gives none.
-    #[allow(clippy::disallowed_methods, reason = "the one place that draws chance")]
     pub fn bytes<const N: usize>(self) -> Result<[u8; N], Fault> {
         let mut octets = [0; N];
-        getrandom::fill(&mut octets).map_err(Fault::broken)?;
+        STORE.with_borrow_mut(|store| store.give(&mut octets))?;
         Ok(octets)
     }
 
@@ -46,26 +75,14 @@ impl Random {
         Ok(BASE64_URL_SAFE_NO_PAD.encode(self.bytes::<16>()?))
     }
 
-    /// A label of 128 bits in 22 characters of base64url, for what is no secret and guards nothing: requests. The system
-    /// is asked once for many labels.
+    /// A name of 128 bits as the value of a header: of requests.
     ///
     /// # Errors
     /// As [`Random::bytes`].
     pub fn label(self) -> Result<HeaderValue, Fault> {
-        LABELS.with_borrow_mut(|labels| {
-            let octets = match labels.pop() {
-                Some(octets) => octets,
-                None => {
-                    let drawn = self.bytes::<{ 16 * DRAWN_LABELS }>()?;
-                    let (chunks, _) = drawn.as_chunks::<16>();
-                    labels.extend_from_slice(chunks);
-                    labels.pop().ok_or_else(|| Fault::broken("no label was drawn"))?
-                }
-            };
-            let mut text = [0; 22];
-            let length = BASE64_URL_SAFE_NO_PAD.encode_slice(octets, &mut text).map_err(Fault::broken)?;
-            HeaderValue::from_bytes(text.get(..length).unwrap_or_default()).map_err(Fault::broken)
-        })
+        let mut text = [0; 22];
+        let length = BASE64_URL_SAFE_NO_PAD.encode_slice(self.bytes::<16>()?, &mut text).map_err(Fault::broken)?;
+        HeaderValue::from_bytes(text.get(..length).unwrap_or_default()).map_err(Fault::broken)
     }
 
     /// A secret of 256 bits in 43 characters of base64url.
@@ -101,11 +118,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn labels_differ_on_every_thread() {
+    fn nothing_is_given_twice_on_any_thread() {
         let draw = || (0..500).map(|_| Random::system().label().unwrap()).collect::<Vec<_>>();
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(draw)).collect();
         let labels: Vec<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert!(labels.iter().all(|label| label.len() == 22));
         assert_eq!(labels.iter().collect::<HashSet<_>>().len(), 2000);
+    }
+
+    #[test]
+    fn what_was_given_is_not_kept() {
+        let mut store = Drawn { octets: [0; DRAWN], given: DRAWN };
+        let mut seen = HashSet::new();
+        for length in [1, 10, 16, 32, 1000, 1000, 32, DRAWN, DRAWN + 1, 3] {
+            let mut wanted = vec![0; length];
+            store.give(&mut wanted).unwrap();
+            assert!(store.octets[..store.given].iter().all(|&octet| octet == 0), "{length}");
+            assert!(length < 10 || seen.insert(wanted), "{length}");
+        }
     }
 }

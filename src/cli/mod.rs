@@ -185,8 +185,13 @@ fn runtime(threads: Threads) -> Result<Runtime, Failure> {
         Threads::One => Builder::new_current_thread(),
         Threads::Many(_) => Builder::new_multi_thread(),
     };
-    if let Threads::Many(count @ 1..) = threads {
-        builder.worker_threads(count);
+    if let Threads::Many(count) = threads {
+        if count > 0 {
+            builder.worker_threads(count);
+        }
+        // Whoever is woken by another thread, as that of the database, goes before what the network brings: a request that
+        // was begun is finished first, and under more load than can be served it doesn't wait behind those that are refused.
+        builder.global_queue_interval(1);
     }
     builder.enable_all().build().map_err(|error| Failure::Fault(Fault::broken(error)))
 }

@@ -48,6 +48,7 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     if noted.get::<Shed>().is_some() {
         app.metrics.shed();
+        app.shed_log.note(app.clock.now());
     }
     let headers = response.headers_mut();
     headers.reserve(12);

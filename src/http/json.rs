@@ -1,6 +1,8 @@
 //! Answers in JSON, and errors as RFC 6749 §5.2 has them.
 
-use axum::body::Body;
+use std::sync::LazyLock;
+
+use axum::body::{Body, Bytes};
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderValue};
 use http::{HeaderMap, StatusCode};
@@ -39,8 +41,11 @@ impl From<Fault> for Failure {
 
 /// The body of an error (RFC 6749 §5.2).
 pub fn error_body(refusal: &Refusal) -> (HeaderMap, Body) {
-    let body = serde_json::json!({"error": refusal.code.as_str(), "error_description": refusal.description});
-    (json_headers(), Body::from(body.to_string()))
+    (json_headers(), Body::from(error_text(refusal)))
+}
+
+fn error_text(refusal: &Refusal) -> String {
+    serde_json::json!({"error": refusal.code.as_str(), "error_description": refusal.description}).to_string()
 }
 
 /// An answer in JSON that nobody may keep (RFC 6749 §5.1).
@@ -86,9 +91,12 @@ pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Respon
 pub fn fault_response(fault: &Fault) -> Response {
     match fault {
         Fault::Unavailable(_) | Fault::Overloaded(_) => {
-            let refusal =
+            const BUSY: Refusal =
                 Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
-            let mut response = (StatusCode::SERVICE_UNAVAILABLE, error_body(&refusal)).into_response();
+            // Written once: under overload this is the answer to most.
+            static BODY: LazyLock<Bytes> = LazyLock::new(|| error_text(&BUSY).into());
+            let mut response =
+                (StatusCode::SERVICE_UNAVAILABLE, json_headers(), Body::from(BODY.clone())).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             if matches!(fault, Fault::Overloaded(_)) {
                 response.extensions_mut().insert(Shed);

@@ -219,8 +219,9 @@ fn client_address(app: &App, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 /// Writes a fault to the log, once, at the edge.
 pub fn log_fault(incoming_path: &str, request_id: &str, fault: &Fault) {
     match fault {
+        // Under overload a line for each would be load on top: what is shed is counted, and told of in sums.
         Fault::Overloaded(_) => {
-            tracing::warn!(request.id = request_id, path = incoming_path, error = %fault, "request shed")
+            tracing::debug!(request.id = request_id, path = incoming_path, error = %fault, "request shed")
         }
         _ => tracing::error!(request.id = request_id, path = incoming_path, error = %fault, "request failed"),
     }

@@ -1,8 +1,10 @@
 //! What an answer refuses, noted on the answer itself: the layer that every answer passes counts it and writes the log's
 //! line (requirement WB-5), so that no endpoint can forget to.
 
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
 use axum::response::Response;
-use keyward_protocol::Refusal;
+use keyward_protocol::{Refusal, Timestamp};
 
 use super::Incoming;
 
@@ -73,3 +75,25 @@ impl Refused {
 /// A mark on an answer to a request that was shed.
 #[derive(Debug, Clone, Copy)]
 pub struct Shed;
+
+/// Tells the log in sums of requests that were shed.
+#[derive(Debug, Default)]
+pub struct ShedLog {
+    untold: AtomicU64,
+    /// The second in which it was last told of, since the epoch.
+    told_in: AtomicI64,
+}
+
+impl ShedLog {
+    /// Takes note of one; the first in a second writes the line.
+    pub fn note(&self, now: Timestamp) {
+        let untold = self.untold.fetch_add(1, Ordering::Relaxed) + 1;
+        let (told_in, second) = (self.told_in.load(Ordering::Relaxed), now.seconds());
+        let first = second != told_in
+            && self.told_in.compare_exchange(told_in, second, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if first {
+            self.untold.fetch_sub(untold, Ordering::Relaxed);
+            tracing::warn!(requests = untold, "more came than can be served, and requests were shed");
+        }
+    }
+}

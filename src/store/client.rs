@@ -1,15 +1,19 @@
 //! Clients and their secrets.
 
-use keyward_entities::{audit_event, client, client_audience, client_secret};
+use keyward_entities::{StatementText, audit_event, client, client_audience, client_secret};
 use keyward_keys::ClientKeys;
 use keyward_protocol::Timestamp;
 use keyward_protocol::client_metadata::ClientMetadata;
-use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use uuid::Uuid;
 
+use super::act::select_record;
 use super::{Act, Store, directory};
 use crate::fault::Fault;
+
+/// Hashes of secrets, each with the moment at which it ends.
+pub type Secrets = Vec<(Vec<u8>, Option<Timestamp>)>;
 
 /// A client as the endpoints use it.
 #[derive(Debug)]
@@ -20,14 +24,30 @@ pub struct RegisteredClient {
     pub client_id: String,
     /// The metadata.
     pub metadata: ClientMetadata,
-    /// Hashes of its secrets, each with the moment at which it ends.
-    pub secrets: Vec<(Vec<u8>, Option<Timestamp>)>,
+    /// Its secrets.
+    pub secrets: Secrets,
     /// Its public keys, parsed.
     pub keys: Option<ClientKeys>,
     /// When it was disabled.
     pub disabled_at: Option<Timestamp>,
     /// When it was added.
     pub created_at: Timestamp,
+}
+
+impl RegisteredClient {
+    fn of(row: client::Model, secrets: Secrets) -> Result<Self, Fault> {
+        let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+        let keys = metadata.jwks.as_ref().map(ClientKeys::parse).transpose().map_err(Fault::broken)?;
+        Ok(Self {
+            id: row.id,
+            client_id: row.client_id,
+            metadata,
+            secrets,
+            keys,
+            disabled_at: row.disabled_at.map(Timestamp::from_micros),
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
 }
 
 /// Why a client could not be added or changed.
@@ -45,16 +65,8 @@ impl Store {
     /// # Errors
     /// Where the database fails or the row is damaged.
     pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
-        let select = client::Entity::find().filter(client::Column::ClientId.eq(client_id));
-        self.read(move |mut act| {
-            Box::pin(async move {
-                match act.one(select).await? {
-                    None => Ok(None),
-                    Some(row) => Ok(Some(registered(&mut act, row).await?)),
-                }
-            })
-        })
-        .await
+        static TEXT: StatementText = StatementText::new();
+        self.registered(&TEXT, client::Column::ClientId, client_id.into()).await
     }
 
     /// The client of this row.
@@ -62,16 +74,33 @@ impl Store {
     /// # Errors
     /// Where the database fails or the row is damaged.
     pub async fn find_client_by_id(&self, id: Uuid) -> Result<Option<RegisteredClient>, Fault> {
-        let select = client::Entity::find().filter(client::Column::Id.eq(id));
-        self.read(move |mut act| {
+        static TEXT: StatementText = StatementText::new();
+        self.registered(&TEXT, client::Column::Id, id.into()).await
+    }
+
+    /// The client whose column has this value, with its secrets: in one statement, for where clients are many most
+    /// requests bring one that isn't in memory.
+    async fn registered(
+        &self,
+        text: &'static StatementText,
+        column: client::Column,
+        value: Value,
+    ) -> Result<Option<RegisteredClient>, Fault> {
+        let read = self.read(move |mut act| {
             Box::pin(async move {
-                match act.one(select).await? {
-                    None => Ok(None),
-                    Some(row) => Ok(Some(registered(&mut act, row).await?)),
+                let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
+                let mut found: Option<(client::Model, Secrets)> = None;
+                for mut row in act.rows(statement).await? {
+                    let record: client::Model = row.record()?;
+                    let hash: Option<Vec<u8>> = row.take("secret_hash")?;
+                    let ends: Option<i64> = row.take("expires_at")?;
+                    let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
+                    secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
                 }
+                Ok(found)
             })
-        })
-        .await
+        });
+        read.await?.map(|(row, secrets)| RegisteredClient::of(row, secrets)).transpose()
     }
 
     /// Clients in the order of their identifiers, after this one.
@@ -294,22 +323,17 @@ async fn set_audiences(
     Ok(None)
 }
 
-async fn registered(act: &mut Act<'_>, row: client::Model) -> Result<RegisteredClient, Fault> {
-    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
-    let keys = metadata.jwks.as_ref().map(ClientKeys::parse).transpose().map_err(Fault::broken)?;
-    let secrets = act
-        .all(client_secret::Entity::find().filter(client_secret::Column::Client.eq(row.id)))
-        .await?
-        .into_iter()
-        .map(|secret| (secret.secret_hash, secret.expires_at.map(Timestamp::from_micros)))
-        .collect();
-    Ok(RegisteredClient {
-        id: row.id,
-        client_id: row.client_id,
-        metadata,
-        secrets,
-        keys,
-        disabled_at: row.disabled_at.map(Timestamp::from_micros),
-        created_at: Timestamp::from_micros(row.created_at),
-    })
+/// A client and its secrets, a row for each.
+fn select_registered(column: client::Column, value: Value) -> SelectStatement {
+    let mut select = select_record::<client::Model>();
+    select
+        .expr(Expr::col((client_secret::Entity, client_secret::Column::SecretHash)))
+        .expr(Expr::col((client_secret::Entity, client_secret::Column::ExpiresAt)))
+        .left_join(
+            client_secret::Entity,
+            Expr::col((client_secret::Entity, client_secret::Column::Client))
+                .equals((client::Entity, client::Column::Id)),
+        )
+        .and_where(Expr::col((client::Entity, column)).eq(value));
+    select
 }

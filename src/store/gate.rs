@@ -5,6 +5,7 @@
 //! two thousand or so. Once that is more than the bound, the bound holds strictly, until as many have come without one
 //! being refused. Counts stand for time here, so no clock is asked.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::fault::Fault;
@@ -32,7 +33,7 @@ pub(super) struct Gate {
 
 /// One who is inside, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Inside<'g>(&'g Gate);
+pub(super) struct Inside(Arc<Gate>);
 
 impl Gate {
     pub(super) const fn new(most: usize) -> Self {
@@ -46,12 +47,17 @@ impl Gate {
     }
 
     /// Whether one would be let in now. A refusal counts as one at the gate itself, so that it stays closed while so many
-    /// come.
+    /// come. Under strain, where requests wait for their turn before they come here, a quarter as many are let in, and
+    /// that strictly: what is admitted then is done soon.
     ///
     /// # Errors
     /// As [`Gate::enter`].
-    pub(super) fn admits(&self) -> Result<(), Fault> {
-        if self.guarding.load(Ordering::Relaxed) && self.inside.load(Ordering::Relaxed) >= self.most {
+    pub(super) fn admits(&self, strained: bool) -> Result<(), Fault> {
+        let inside = self.inside.load(Ordering::Relaxed);
+        if strained && inside >= (self.most / 4).max(1) {
+            return Err(Fault::Overloaded("more requests wait than can be served"));
+        }
+        if self.guarding.load(Ordering::Relaxed) && inside >= self.most {
             self.unrefused.store(0, Ordering::Relaxed);
             return Err(FULL);
         }
@@ -62,9 +68,9 @@ impl Gate {
     ///
     /// # Errors
     /// [`Fault::Overloaded`], at once, where the load stands above what can be served.
-    pub(super) fn enter(&self) -> Result<Inside<'_>, Fault> {
+    pub(super) fn enter(self: &Arc<Self>) -> Result<Inside, Fault> {
         let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
-        let entered = Inside(self);
+        let entered = Inside(Arc::clone(self));
         if self.guarding.load(Ordering::Relaxed) {
             if inside > self.most {
                 self.unrefused.store(0, Ordering::Relaxed);
@@ -91,7 +97,7 @@ impl Gate {
     }
 }
 
-impl Drop for Inside<'_> {
+impl Drop for Inside {
     fn drop(&mut self) {
         self.0.inside.fetch_sub(1, Ordering::Relaxed);
     }
@@ -102,7 +108,7 @@ mod tests {
     use super::*;
 
     /// As many callers as this, each of whom comes again at once; served in batches, as the writer thread does.
-    fn serve(gate: &Gate, callers: usize, rounds: usize) -> (usize, usize, usize) {
+    fn serve(gate: &Arc<Gate>, callers: usize, rounds: usize) -> (usize, usize, usize) {
         let (mut served, mut refused, mut longest) = (0, 0, 0);
         for _ in 0..rounds {
             let entered: Vec<_> = (0..callers).map(|_| gate.enter()).collect();
@@ -116,13 +122,13 @@ mod tests {
 
     #[test]
     fn what_can_be_served_is_never_refused() {
-        let gate = Gate::new(64);
+        let gate = Arc::new(Gate::new(64));
         assert_eq!(serve(&gate, 64, 1000), (64_000, 0, 64));
     }
 
     #[test]
     fn a_burst_is_let_in_whole() {
-        let gate = Gate::new(64);
+        let gate = Arc::new(Gate::new(64));
         assert_eq!(serve(&gate, 500, 1), (500, 0, 500));
         assert_eq!(serve(&gate, 8, 1000).1, 0);
         assert_eq!(serve(&gate, 500, 1), (500, 0, 500));
@@ -130,22 +136,35 @@ mod tests {
 
     #[test]
     fn standing_overload_is_bounded_and_ends_when_it_is_over() {
-        let gate = Gate::new(64);
+        let gate = Arc::new(Gate::new(64));
         let (_, refused, _) = serve(&gate, 400, 100);
         assert!(refused > 0);
         let (served, refused, longest) = serve(&gate, 400, 100);
         assert_eq!((served, refused, longest), (6400, 33_600, 64));
-        assert!(gate.admits().is_ok());
+        assert!(gate.admits(false).is_ok());
         let entered: Vec<_> = (0..64).map(|_| gate.enter()).collect();
-        assert!(gate.admits().is_err());
+        assert!(gate.admits(false).is_err());
         drop(entered);
         assert_eq!(serve(&gate, 60, 100), (6000, 0, 60));
         assert_eq!(serve(&gate, 300, 1), (300, 0, 300), "calm again: a burst is let in whole");
     }
 
     #[test]
+    fn under_strain_a_quarter_is_let_in() {
+        let gate = Arc::new(Gate::new(64));
+        let entered: Vec<_> = (0..15).map(|_| gate.enter()).collect();
+        assert!(gate.admits(true).is_ok());
+        let last = gate.enter();
+        assert!(gate.admits(true).is_err() && gate.admits(false).is_ok());
+        drop(last);
+        assert!(gate.admits(true).is_ok());
+        drop(entered);
+        assert!(Gate::new(1).admits(true).is_ok(), "never nobody");
+    }
+
+    #[test]
     fn there_is_a_last_bound() {
-        let gate = Gate::new(MOST);
+        let gate = Arc::new(Gate::new(MOST));
         let entered: Vec<_> = (0..MOST + 10).map(|_| gate.enter()).collect();
         assert_eq!(entered.iter().filter(|entered| entered.is_err()).count(), 10);
         drop(entered);

@@ -32,6 +32,7 @@ pub mod transfer;
 pub mod user;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
@@ -78,7 +79,7 @@ impl Default for StoreOptions {
 #[derive(Debug)]
 pub struct Store {
     backend: Backend,
-    gate: gate::Gate,
+    gate: Arc<gate::Gate>,
     redis: Option<Redis>,
     reads: AtomicU64,
     acts: AtomicU64,
@@ -122,8 +123,8 @@ impl Store {
         Ok(Self::on(Backend::Postgres(Box::new(postgres::Database::open(url, options)?)), options))
     }
 
-    const fn on(backend: Backend, options: &StoreOptions) -> Self {
-        let gate = gate::Gate::new(options.max_waiting);
+    fn on(backend: Backend, options: &StoreOptions) -> Self {
+        let gate = Arc::new(gate::Gate::new(options.max_waiting));
         Self { backend, gate, redis: None, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
     }
 
@@ -161,12 +162,13 @@ impl Store {
         }
     }
 
-    /// Whether an act would be let in now: for those who would rather not begin what the act would refuse.
+    /// Whether an act would be let in now: for those who would rather not begin what the act would refuse. `strained` says
+    /// that requests wait before anybody looks at them.
     ///
     /// # Errors
     /// [`Fault::Overloaded`] where it wouldn't.
-    pub fn admits(&self) -> Result<(), Fault> {
-        self.gate.admits()
+    pub fn admits(&self, strained: bool) -> Result<(), Fault> {
+        self.gate.admits(strained)
     }
 
     /// Runs an act in a transaction: committed if it gives `Ok`, undone if it gives a fault.
@@ -178,10 +180,13 @@ impl Store {
         self.acts.fetch_add(1, Ordering::Relaxed);
         let inside = self.gate.enter()?;
         let (outcome, change) = match &self.backend {
-            Backend::Sqlite(database) => database.act(act).await?,
-            Backend::Postgres(database) => database.act(act).await?,
+            Backend::Sqlite(database) => database.act(act, inside).await?,
+            Backend::Postgres(database) => {
+                let done = database.act(act).await?;
+                drop(inside);
+                done
+            }
         };
-        drop(inside);
         if change == Change::Directory {
             self.tell_of_change().await;
         }

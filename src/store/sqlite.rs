@@ -68,7 +68,8 @@ impl Database {
         migrate(&self.path, "mode=rwc").await
     }
 
-    pub(super) async fn act<T, F>(&self, act: F) -> Result<(T, Change), Fault>
+    /// Runs an act, and drops `held` when it is done: whoever asked for it may come to know much later.
+    pub(super) async fn act<T, F>(&self, act: F, held: impl Send + 'static) -> Result<(T, Change), Fault>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
@@ -80,6 +81,7 @@ impl Database {
                 Err(fault) => (Err(shared(fault)), Transaction::Lost),
             };
             let answer: Answer = Box::new(move |committed| {
+                drop(held);
                 let answer = match committed {
                     Ok(()) => outcome,
                     // A fault of its own says more than that of the commit.
@@ -268,21 +270,27 @@ mod tests {
 
     async fn write_row(database: &Database, octets: usize) -> Result<u64, Fault> {
         let written = database
-            .act(move |mut act| {
-                Box::pin(async move {
-                    let insert = "INSERT INTO rows (content) VALUES (?)";
-                    let content = vec![7_u8; octets];
-                    act.exec(Statement::from_sql_and_values(DbBackend::Sqlite, insert, [content.into()])).await
-                })
-            })
+            .act(
+                move |mut act| {
+                    Box::pin(async move {
+                        let insert = "INSERT INTO rows (content) VALUES (?)";
+                        let content = vec![7_u8; octets];
+                        act.exec(Statement::from_sql_and_values(DbBackend::Sqlite, insert, [content.into()])).await
+                    })
+                },
+                (),
+            )
             .await;
         written.map(|(rows, _)| rows)
     }
 
     async fn run(database: &Database, statement: &'static str) -> Result<usize, Fault> {
-        let rows = database.act(move |mut act| {
-            Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
-        });
+        let rows = database.act(
+            move |mut act| {
+                Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
+            },
+            (),
+        );
         rows.await.map(|(rows, _)| rows)
     }
 
@@ -302,14 +310,17 @@ mod tests {
         let leader = Arc::clone(&database);
         let leader = tokio::spawn(async move {
             leader
-                .act(move |mut act| {
-                    Box::pin(async move {
-                        let _ = leads.send(());
-                        wait.recv().map_err(Fault::broken)?;
-                        let insert = "INSERT INTO rows (content) VALUES (x'01')";
-                        act.exec(Statement::from_string(DbBackend::Sqlite, insert)).await
-                    })
-                })
+                .act(
+                    move |mut act| {
+                        Box::pin(async move {
+                            let _ = leads.send(());
+                            wait.recv().map_err(Fault::broken)?;
+                            let insert = "INSERT INTO rows (content) VALUES (x'01')";
+                            act.exec(Statement::from_string(DbBackend::Sqlite, insert)).await
+                        })
+                    },
+                    (),
+                )
                 .await
         });
         led.await.unwrap();
@@ -339,13 +350,16 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let database = Database::open(&folder.path().join("acts.db"), &StoreOptions::default()).unwrap();
         run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
-        let broken = database.act(|mut act| {
-            Box::pin(async move {
-                act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')"))
-                    .await?;
-                Err::<(), _>(Fault::broken("on purpose"))
-            })
-        });
+        let broken = database.act(
+            |mut act| {
+                Box::pin(async move {
+                    act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')"))
+                        .await?;
+                    Err::<(), _>(Fault::broken("on purpose"))
+                })
+            },
+            (),
+        );
         let (broken, right) = tokio::join!(broken, write_row(&database, 1));
         assert!(matches!(broken, Err(Fault::Broken(_))) && right.is_ok());
         assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), 1);

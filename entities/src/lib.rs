@@ -327,11 +327,12 @@ entity! {
         /// Whether it was issued on a consent that must still stand.
         needs_consent: bool,
         issued_at: i64,
-        /// Once it is spent, when to look whether its family still lives: as long is it kept at the least.
         expires_at: i64,
         spent_at: Option<i64>,
         /// What the `claims` parameter asked for and may be released, JSON.
         requested_claims: Option<String>,
+        /// Once it is spent, when cleaning up looks whether its family still lives: it is kept at least as long.
+        look_again_at: Option<i64>,
     }
 }
 

@@ -6,6 +6,7 @@ mod m0001_initial;
 mod m0002_key_life;
 mod m0003_remembered_tokens;
 mod m0005_claims_and_scope_roles;
+mod m0006_looks_and_lives;
 mod m0007_places;
 
 pub use sea_orm_migration::MigratorTrait;
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0002_key_life::Migration),
             Box::new(m0003_remembered_tokens::Migration),
             Box::new(m0005_claims_and_scope_roles::Migration),
+            Box::new(m0006_looks_and_lives::Migration),
             Box::new(m0007_places::Migration),
         ]
     }

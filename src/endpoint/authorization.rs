@@ -335,6 +335,7 @@ impl<'a> Case<'a> {
             expires_at: now.plus_seconds(app.settings.tokens.authorization_code_lifetime.as_secs()).micros(),
             spent_at: None,
             requested_claims: request.claims.to_json(),
+            look_again_at: None,
         };
         let consent = match consent_event {
             Some(event) => {

@@ -350,7 +350,7 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         .value(authorization_code::Column::SpentAt, now.micros())
         // A spent code is kept as long as its grant, so that a replay ends the grant. This is when cleaning up looks
         // whether the family still lives (see `cleanup.rs`).
-        .value(authorization_code::Column::ExpiresAt, Ord::max(look_again.micros(), code.expires_at))
+        .value(authorization_code::Column::LookAgainAt, Ord::max(look_again.micros(), code.expires_at))
         .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
         .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
         .take();

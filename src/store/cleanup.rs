@@ -4,8 +4,8 @@
 //! A code, its grant and the grant's refresh tokens go together: the code is kept as long as the grant so that a replay
 //! ends the grant (RFC 6749 §4.1.2), and every token that was ever used is kept as long as the grant so that using it
 //! again does (RFC 9700 §4.14.2). They go when nothing of the family can be used any more: neither a refresh token nor an
-//! access token that the last of them may have brought. A refresh doesn't write when that is. The code's row says when to
-//! look again; a family that lives then is looked at again when its newest refresh token will have ended.
+//! access token that the last of them may have brought. A refresh doesn't write when that is. The row of a spent code says
+//! when to look again; a family that lives then is looked at again when its newest refresh token will have ended.
 
 use std::collections::HashMap;
 
@@ -203,8 +203,8 @@ async fn remove_families(act: &mut Act<'_>, batch: u64, now: Timestamp) -> Resul
             Expr::col((grant::Entity, grant::Column::Id))
                 .equals((authorization_code::Entity, authorization_code::Column::GrantId)),
         )
-        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::ExpiresAt)).lt(past.micros()))
-        .order_by((authorization_code::Entity, authorization_code::Column::ExpiresAt), Order::Asc)
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::LookAgainAt)).lt(past.micros()))
+        .order_by((authorization_code::Entity, authorization_code::Column::LookAgainAt), Order::Asc)
         .limit(batch)
         .take();
     let statement = act.backend().build(&due);
@@ -246,8 +246,8 @@ async fn remove_families(act: &mut Act<'_>, batch: u64, now: Timestamp) -> Resul
         let note = Query::update()
             .table(authorization_code::Entity)
             .value(
-                authorization_code::Column::ExpiresAt,
-                ends.finally(Expr::col(authorization_code::Column::ExpiresAt)),
+                authorization_code::Column::LookAgainAt,
+                ends.finally(Expr::col(authorization_code::Column::LookAgainAt)),
             )
             .and_where(Expr::col(authorization_code::Column::Id).is_in(again.iter().map(|(code, _)| *code)))
             .take();
@@ -328,12 +328,34 @@ async fn remove_access_tokens(act: &mut Act<'_>, batch: u64, now: Timestamp, pas
     Ok(done + super::status_list::remove_empty(act, past, batch).await?)
 }
 
-/// Removes expired codes whose grant is gone or was never made.
+/// Removes codes that expired unused, and spent ones whose family is gone.
 async fn remove_codes(act: &mut Act<'_>, batch: u64, past: Timestamp) -> Result<u64, Fault> {
-    let expired = oldest(
+    let unused = Query::select()
+        .column(authorization_code::Column::Id)
+        .from(authorization_code::Entity)
+        // The index holds no other: spent codes, which stay for long, aren't passed by.
+        .and_where(Expr::col(authorization_code::Column::LookAgainAt).is_null())
+        .and_where(Expr::col(authorization_code::Column::ExpiresAt).lt(past.micros()))
+        .order_by(authorization_code::Column::ExpiresAt, Order::Asc)
+        .limit(batch)
+        .take();
+    // Before there was a column for it, a spent code said in `expires_at` when to look again; nodes of that version, which
+    // may still run during an upgrade, write it so.
+    let take_over = Query::update()
+        .table(authorization_code::Entity)
+        .value(authorization_code::Column::LookAgainAt, Expr::col(authorization_code::Column::ExpiresAt))
+        .and_where(Expr::col(authorization_code::Column::Id).in_subquery(unused.clone()))
+        .and_where(Expr::col(authorization_code::Column::SpentAt).is_not_null())
+        .take();
+    let unused = Query::delete()
+        .from_table(authorization_code::Entity)
+        .and_where(Expr::col(authorization_code::Column::Id).in_subquery(unused))
+        .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
+        .take();
+    let due = oldest(
         authorization_code::Entity,
         authorization_code::Column::Id,
-        authorization_code::Column::ExpiresAt,
+        authorization_code::Column::LookAgainAt,
         past,
         batch,
     );
@@ -345,12 +367,16 @@ async fn remove_codes(act: &mut Act<'_>, batch: u64, past: Timestamp) -> Result<
                 .equals((authorization_code::Entity, authorization_code::Column::GrantId)),
         )
         .take();
-    let delete = Query::delete()
+    let orphans = Query::delete()
         .from_table(authorization_code::Entity)
-        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::Id)).in_subquery(expired))
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::Id)).in_subquery(due))
         .and_where(Expr::not_exists(its_grant))
         .take();
-    act.run(&delete).await
+    let mut done = 0;
+    for statement in [act.backend().build(&take_over), act.backend().build(&unused), act.backend().build(&orphans)] {
+        done += act.exec(statement).await?;
+    }
+    Ok(done)
 }
 
 /// Removes the sealed successors of tokens that were spent before this moment, for no retry is forgiven any more. A

@@ -87,6 +87,7 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
         issued_at: now.micros(),
         expires_at: now.plus_seconds(60).micros(),
         spent_at: None,
+        look_again_at: None,
     };
     assert!(app.store.issue_code(Issue { code, consent: None, touch_session: false }).await.unwrap());
     let token = |expires_at: Timestamp| NewRefreshToken { id: id(), token_hash: hash(), expires_at };

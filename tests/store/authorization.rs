@@ -57,6 +57,7 @@ on_each_database! {
                 expires_at: now.plus_seconds(60).micros(),
                 spent_at: None,
                 requested_claims: None,
+                look_again_at: None,
             };
             let event = app.audit_record(AuditEvent::by_cli(AuditKind::ConsentGiven)).unwrap();
             let claims = [format!("claim-{number}")].into();

@@ -109,6 +109,50 @@ on_each_database! {
         }
     }
 
+    async fn a_spent_code_keeps_its_expiry(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let tables = Tables::of(server).await;
+        let column = async |name: &str| tables.number(&format!("SELECT {name} FROM authorization_codes")).await;
+        offline(server, "shop").await;
+        let expiry = server.app.clock.now().plus_seconds(60).micros();
+        assert_eq!(column("expires_at").await, expiry, "what it was issued with");
+        assert_eq!(column("look_again_at").await, column("(SELECT MAX(expires_at) FROM refresh_tokens)").await);
+        // It isn't taken for an unused one when it has expired.
+        server.advance(2 * 3600);
+        server.clean_up(2).await;
+        assert_eq!(column("COUNT(*)").await, 1);
+        // Looked at when its refresh token would have ended, the family lives by a later one.
+        let used = server.app.clock.now().plus_seconds(8 * 86_400).micros();
+        tables.run(&format!("UPDATE refresh_tokens SET expires_at = {used}")).await;
+        server.advance(7 * 86_400 + 3600);
+        server.clean_up(2).await;
+        assert_eq!(column("expires_at").await, expiry);
+        assert!(column("look_again_at").await > used, "noted for when the access token of the last refresh has ended");
+    }
+
+    // A version that had no column for it wrote into `expires_at` when to look again: rows that it left, and those that
+    // its nodes write while they run beside newer ones.
+    async fn codes_that_an_older_version_spent_are_looked_at_too(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let tables = Tables::of(server).await;
+        let count = async |table: &str| tables.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+        let code = Browser::new(server).code(&server.authorize_url("shop", &[]), "ada").await;
+        assert_eq!(server.redeem("shop", &code).await.status, 200);
+        tables.run("UPDATE authorization_codes SET expires_at = look_again_at, look_again_at = NULL").await;
+        server.advance(2 * 3600);
+        server.clean_up(2).await;
+        assert_eq!((count("authorization_codes").await, count("grants").await), (1, 1));
+        assert_eq!(server.redeem("shop", &code).await.error(), "invalid_grant");
+        assert_eq!(tables.number("SELECT COUNT(*) FROM grants WHERE ended_at IS NOT NULL").await, 1, "a replay");
+        server.advance(31 * 86_400);
+        server.clean_up(2).await;
+        for table in ["grants", "refresh_tokens", "authorization_codes"] {
+            assert_eq!(count(table).await, 0, "{table}");
+        }
+    }
+
     async fn seals_go_when_no_retry_is_forgiven(server) {
         server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop")).await;

@@ -109,8 +109,21 @@ impl Store {
     }
 }
 
+/// Takes the row that is the token of those who remove families, and waits for it: of two who remove many rows at once,
+/// each could hold what the other wants. SQLite has one writer and needs no statement for it.
+pub(super) async fn take_turn(act: &mut Act<'_>) -> Result<(), Fault> {
+    if act.backend() == DbBackend::Sqlite {
+        return Ok(());
+    }
+    let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(SEALS_CLEARED)).lock_exclusive();
+    match act.one(fact).await? {
+        Some(_) => Ok(()),
+        None => Err(Fault::broken("there is nothing that those who remove families take turns by")),
+    }
+}
+
 async fn remove(act: &mut Act<'_>, kind: Expired, batch: u64, now: Timestamp) -> Result<u64, Fault> {
-    // On PostgreSQL the fact's row is the token of those who clean up: who doesn't get it leaves the work to its holder.
+    // Who doesn't get the token (see `take_turn`) leaves the work to its holder.
     let fact = server_fact::Entity::find()
         .filter(server_fact::Column::Name.eq(SEALS_CLEARED))
         .lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
@@ -128,7 +141,10 @@ async fn remove(act: &mut Act<'_>, kind: Expired, batch: u64, now: Timestamp) ->
         }
         Expired::Codes => remove_codes(act, batch, past).await,
         Expired::Sessions(end) => {
-            let sessions = column(act, &oldest(session::Entity, session::Column::Id, end, past, batch), "id").await?;
+            // Whoever ends several of a person's sessions locks them in another order: those are left for the next time.
+            let mut sessions = oldest(session::Entity, session::Column::Id, end, past, batch);
+            sessions.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+            let sessions = column(act, &sessions, "id").await?;
             if sessions.is_empty() {
                 return Ok(0);
             }
@@ -272,17 +288,11 @@ async fn access_token_lifetimes(
     Ok(lifetimes)
 }
 
-/// Removes tokens of these grants, and the grants that have none left.
+/// Removes tokens of these grants, and the grants that have none left, in the order of locks (`docs/architecture.md`).
 async fn remove_grants(act: &mut Act<'_>, grants: Vec<Uuid>, batch: u64, now: Timestamp) -> Result<u64, Fault> {
     if grants.is_empty() {
         return Ok(0);
     }
-    let these = Query::select()
-        .column(grant::Column::Id)
-        .from(grant::Entity)
-        .and_where(Expr::col(grant::Column::Id).is_in(grants.iter().copied()))
-        .take();
-    super::status_list::mark_entries_of(act, these, now.micros()).await?;
     let tokens = Query::select()
         .column(refresh_token::Column::Id)
         .from(refresh_token::Entity)
@@ -293,6 +303,7 @@ async fn remove_grants(act: &mut Act<'_>, grants: Vec<Uuid>, batch: u64, now: Ti
         .from_table(refresh_token::Entity)
         .and_where(Expr::col(refresh_token::Column::Id).in_subquery(tokens))
         .take();
+    let tokens = act.run(&tokens).await?;
     let of_the_grant = Query::select()
         .column((refresh_token::Entity, refresh_token::Column::Id))
         .from(refresh_token::Entity)
@@ -301,12 +312,22 @@ async fn remove_grants(act: &mut Act<'_>, grants: Vec<Uuid>, batch: u64, now: Ti
                 .equals((grant::Entity, grant::Column::Id)),
         )
         .take();
-    let grants = Query::delete()
-        .from_table(grant::Entity)
+    let empty = Query::select()
+        .column((grant::Entity, grant::Column::Id))
+        .from(grant::Entity)
         .and_where(Expr::col((grant::Entity, grant::Column::Id)).is_in(grants))
         .and_where(Expr::not_exists(of_the_grant))
         .take();
-    Ok(act.run(&tokens).await? + act.run(&grants).await?)
+    super::status_list::mark_entries_of(act, empty.clone(), now.micros()).await?;
+    // Whoever ends all grants of a person may hold some of them: those are left for the next time.
+    let mut empty = empty;
+    empty.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
+    let empty = column(act, &empty, "id").await?;
+    if empty.is_empty() {
+        return Ok(tokens);
+    }
+    let grants = Query::delete().from_table(grant::Entity).and_where(Expr::col(grant::Column::Id).is_in(empty)).take();
+    Ok(tokens + act.run(&grants).await?)
 }
 
 /// Removes access tokens that were remembered. An entry of a status list is kept for a while beyond its token's end, for

@@ -128,6 +128,7 @@ impl Store {
     ) -> Result<Result<(), ClientConflict>, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 let taken = client::Entity::find().filter(client::Column::ClientId.eq(&row.client_id));
                 if act.exists(taken).await? {
                     return Ok(Err(ClientConflict::ClientId));
@@ -174,6 +175,7 @@ impl Store {
         let select = client::Entity::find().filter(client::Column::ClientId.eq(client_id)).lock_exclusive();
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 let Some(row) = act.one(select).await? else { return Ok(None) };
                 let (changed, audiences) = match change(row.id, serde_json::from_str(&row.metadata)?) {
                     Ok(changed) => changed,
@@ -204,6 +206,7 @@ impl Store {
     ) -> Result<Result<(), ClientConflict>, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 if let Some(conflict) = set_audiences(&mut act, id, audiences).await? {
                     return Ok(Err(conflict));
                 }
@@ -226,6 +229,7 @@ impl Store {
     ) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 let update = Query::update()
                     .table(client_secret::Entity)
                     .value(client_secret::Column::ExpiresAt, others_end.micros())
@@ -258,6 +262,10 @@ impl Store {
     pub async fn delete_client(&self, id: Uuid, event: audit_event::Model) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
+                super::cleanup::take_turn(&mut act).await?;
+                // Nobody is given a code meanwhile, and whoever is being given one is waited for.
+                act.one(client::Entity::find().filter(client::Column::Id.eq(id)).lock_exclusive()).await?;
                 super::grant::remove_of_client(&mut act, id, event.at).await?;
                 let delete =
                     Query::delete().from_table(client::Entity).and_where(Expr::col(client::Column::Id).eq(id)).take();

@@ -206,7 +206,8 @@ pub(super) async fn raise_longest_token_life(act: &mut Act<'_>, seconds: u64) ->
     act.run(&update).await.map(drop)
 }
 
-/// Locks the version without raising it: who decides from what the directory holds takes turns with all who change it.
+/// Locks the version without raising it: who decides from what the directory holds takes turns with all who change it. It
+/// comes before every other lock of an act (`docs/architecture.md`).
 pub(super) async fn lock(act: &mut Act<'_>) -> Result<(), Fault> {
     let fact = server_fact::Entity::find().filter(server_fact::Column::Name.eq(VERSION)).lock_exclusive();
     match act.one(fact).await? {

@@ -13,8 +13,8 @@ use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshTok
 use keyward_protocol::refresh_token::{Place, Presented};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::{self as session_rule, SessionTimes};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query, SelectStatement};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, Select};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Order, Query, SelectStatement};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Select};
 use uuid::Uuid;
 
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
@@ -262,15 +262,9 @@ impl Store {
                     .and_where(Expr::col(consent::Column::Client).eq(client))
                     .take();
                 act.run(&delete).await?;
-                let update = Query::update()
-                    .table(grant::Entity)
-                    .value(grant::Column::EndedAt, now.micros())
-                    .value(grant::Column::EndReason, "consent_withdrawn")
-                    .and_where(Expr::col(grant::Column::UserId).eq(user))
-                    .and_where(Expr::col(grant::Column::Client).eq(client))
-                    .and_where(Expr::col(grant::Column::EndedAt).is_null())
-                    .take();
-                act.run(&update).await?;
+                let of_client =
+                    Expr::col(grant::Column::UserId).eq(user).and(Expr::col(grant::Column::Client).eq(client));
+                end_all(&mut act, of_client, "consent_withdrawn", now).await?;
                 act.insert(event).await
             })
         })
@@ -290,22 +284,62 @@ pub(super) async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Tim
     act.run(&update).await
 }
 
-/// Removes what a client was granted. `now` is in microseconds.
-pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
-    let codes = Query::delete()
-        .from_table(authorization_code::Entity)
-        .and_where(Expr::col(authorization_code::Column::Client).eq(client))
+/// Ends every grant of these that stands.
+pub(super) async fn end_all(act: &mut Act<'_>, of: Expr, why: &'static str, now: Timestamp) -> Result<(), Fault> {
+    let which = of.and(Expr::col(grant::Column::EndedAt).is_null());
+    lock_in_order(act, which.clone()).await?;
+    let update = Query::update()
+        .table(grant::Entity)
+        .value(grant::Column::EndedAt, now.micros())
+        .value(grant::Column::EndReason, why)
+        .and_where(which)
         .take();
-    act.run(&codes).await?;
-    remove(act, Expr::col(grant::Column::Client).eq(client), now).await
+    act.run(&update).await.map(drop)
 }
 
-/// Removes what a user granted. `now` is in microseconds.
+/// Locks grants on PostgreSQL in the order of their ids: of two who end or remove several, neither then holds what the
+/// other wants. SQLite has one writer and needs no statement for it.
+async fn lock_in_order(act: &mut Act<'_>, which: Expr) -> Result<(), Fault> {
+    if act.backend() == DbBackend::Sqlite {
+        return Ok(());
+    }
+    let select = Query::select()
+        .column(grant::Column::Id)
+        .from(grant::Entity)
+        .and_where(which)
+        .order_by(grant::Column::Id, Order::Asc)
+        .lock_exclusive()
+        .take();
+    let statement = act.backend().build(&select);
+    act.rows(statement).await.map(drop)
+}
+
+/// Removes what a client was granted. `now` is in microseconds. The caller has locked the client, so that nobody adds to
+/// it, and taken its turn ([`super::cleanup::take_turn`]).
+pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
+    let of = [
+        Expr::col(consent::Column::Client).eq(client),
+        Expr::col(authorization_code::Column::Client).eq(client),
+        Expr::col(grant::Column::Client).eq(client),
+    ];
+    remove(act, of, now).await
+}
+
+/// Removes what a user granted. `now` is in microseconds. As with [`remove_of_client`], the user is locked.
 pub(super) async fn remove_of_user(act: &mut Act<'_>, user: Uuid, now: i64) -> Result<(), Fault> {
-    remove(act, Expr::col(grant::Column::UserId).eq(user), now).await
+    let of = [
+        Expr::col(consent::Column::UserId).eq(user),
+        Expr::col(authorization_code::Column::UserId).eq(user),
+        Expr::col(grant::Column::UserId).eq(user),
+    ];
+    remove(act, of, now).await
 }
 
-async fn remove(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {
+/// Removes consents, codes and grants with all that hangs on them, in the order of locks (`docs/architecture.md`).
+async fn remove(act: &mut Act<'_>, [consents, codes, which]: [Expr; 3], now: i64) -> Result<(), Fault> {
+    act.run(&Query::delete().from_table(consent::Entity).and_where(consents).take()).await?;
+    // Who was redeeming one of them has by now made the grant that is removed here.
+    act.run(&Query::delete().from_table(authorization_code::Entity).and_where(codes).take()).await?;
     let ids = Query::select().column(grant::Column::Id).from(grant::Entity).and_where(which.clone()).take();
     let tokens = Query::delete()
         .from_table(refresh_token::Entity)
@@ -314,6 +348,7 @@ async fn remove(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {
     act.run(&tokens).await?;
     // After the tokens: who was using one of them has by now written the entry that is marked here.
     super::status_list::mark_entries_of(act, ids, now).await?;
+    lock_in_order(act, which.clone()).await?;
     let grants = Query::delete().from_table(grant::Entity).and_where(which).take();
     act.run(&grants).await.map(drop)
 }

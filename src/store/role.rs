@@ -97,6 +97,7 @@ impl Store {
     ) -> Result<bool, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 let mut known = role::Entity::find()
                     .filter(role::Column::OrganizationId.eq(row.organization_id))
                     .filter(role::Column::Name.eq(&row.name));
@@ -148,6 +149,7 @@ impl Store {
         let delete = Query::delete().from_table(role::Entity).and_where(Expr::col(role::Column::Id).eq(id)).take();
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 act.run(&delete).await?;
                 act.insert(event).await?;
                 directory::changed(&mut act).await
@@ -214,6 +216,7 @@ impl Store {
     pub async fn unlink(&self, link: Link, event: audit_event::Model) -> Result<LinkOutcome, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                directory::lock(&mut act).await?;
                 let delete = match link {
                     Link::UserRole { user, role } => Query::delete()
                         .from_table(user_role::Entity)

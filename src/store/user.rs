@@ -1,8 +1,6 @@
 //! Users: their rows, passwords and memberships.
 
-use keyward_entities::{
-    audit_event, authorization_code, consent, grant, group, group_member, group_role, session, user, user_role,
-};
+use keyward_entities::{audit_event, grant, group, group_member, group_role, session, user, user_role};
 use keyward_protocol::Timestamp;
 use keyward_protocol::claims::StandardClaims;
 use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
@@ -235,17 +233,10 @@ impl Store {
     pub async fn delete_user(&self, id: Uuid, event: audit_event::Model) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                super::cleanup::take_turn(&mut act).await?;
                 lock(&mut act, id, LockType::Update).await?;
                 super::grant::remove_of_user(&mut act, id, event.at).await?;
                 for delete in [
-                    Query::delete()
-                        .from_table(authorization_code::Entity)
-                        .and_where(Expr::col(authorization_code::Column::UserId).eq(id))
-                        .take(),
-                    Query::delete()
-                        .from_table(consent::Entity)
-                        .and_where(Expr::col(consent::Column::UserId).eq(id))
-                        .take(),
                     Query::delete()
                         .from_table(session::Entity)
                         .and_where(Expr::col(session::Column::UserId).eq(id))
@@ -285,9 +276,9 @@ pub(super) async fn membership(act: &mut Act<'_>, id: Uuid) -> Result<Membership
     Ok(membership)
 }
 
-/// Locks a user's row on PostgreSQL, before anything else of the user: rows are locked in the order users, sessions,
-/// consents, and then codes, grants and tokens. What ends things of a user locks the row to change it; what decides
-/// from them locks it to share. SQLite has one writer and needs no statement for it.
+/// Locks a user's row on PostgreSQL, before anything else of the user (the order is in `docs/architecture.md`). What ends
+/// things of a user locks the row to change it; what decides from them locks it to share. SQLite has one writer and needs
+/// no statement for it.
 pub(super) async fn lock(act: &mut Act<'_>, id: Uuid, lock: LockType) -> Result<(), Fault> {
     if act.backend() == DbBackend::Sqlite {
         return Ok(());
@@ -322,7 +313,6 @@ pub(super) async fn insert_user(
     act.insert(event).await
 }
 
-/// Ends every session and every grant of a user, whose row the caller has changed and so locked.
 /// A new password, with which all that rested on the old one ends.
 async fn replace_password(act: &mut Act<'_>, id: Uuid, hash: String, now: Timestamp) -> Result<(), Fault> {
     let update = Query::update()
@@ -335,6 +325,7 @@ async fn replace_password(act: &mut Act<'_>, id: Uuid, hash: String, now: Timest
     end_everything(act, id, "password_changed", now).await
 }
 
+/// Ends every session and every grant of a user, whose row the caller has changed and so locked.
 async fn end_everything(act: &mut Act<'_>, user: Uuid, why: &'static str, now: Timestamp) -> Result<(), Fault> {
     let sessions = Query::update()
         .table(session::Entity)
@@ -344,14 +335,7 @@ async fn end_everything(act: &mut Act<'_>, user: Uuid, why: &'static str, now: T
         .and_where(Expr::col(session::Column::EndedAt).is_null())
         .take();
     act.run(&sessions).await?;
-    let grants = Query::update()
-        .table(grant::Entity)
-        .value(grant::Column::EndedAt, now.micros())
-        .value(grant::Column::EndReason, why)
-        .and_where(Expr::col(grant::Column::UserId).eq(user))
-        .and_where(Expr::col(grant::Column::EndedAt).is_null())
-        .take();
-    act.run(&grants).await.map(drop)
+    super::grant::end_all(act, Expr::col(grant::Column::UserId).eq(user), why, now).await
 }
 
 /// A LIKE pattern for text that contains this, with the wild cards of the input escaped.

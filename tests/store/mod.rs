@@ -12,6 +12,7 @@ mod authorization;
 mod cleanup;
 mod directory;
 mod grant;
+mod lock_order;
 mod root_seal;
 mod session;
 mod signing_key;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::join_all;
+use keyward::audit::{AuditEvent, AuditKind};
 use keyward::settings::Seconds;
 
+use crate::store::Tables;
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 /// How often each outcome came.
@@ -44,6 +46,70 @@ on_each_database! {
         assert_eq!(successors.len(), 1, "one successor");
         let successor = successors.into_keys().next().unwrap();
         assert_eq!(server.refresh("shop", &successor).await.status, 200);
+    }
+}
+
+/// Refreshes, one after the other, until it is refused.
+async fn refresh_on(server: &TestServer, first: String) {
+    let mut token = first;
+    loop {
+        let answer = server.refresh("shop", &token).await;
+        match answer.status {
+            200 => answer.json()["refresh_token"].as_str().unwrap().clone_into(&mut token),
+            400 | 401 => return,
+            _ => panic!("{answer:?}"),
+        }
+    }
+}
+
+on_each_database! {
+    async fn what_is_given_beside_a_deletion_goes_with_it(server) {
+        let tables = Tables::of(server).await;
+        for round in 0..8 {
+            let user = server.add_user("ada").await;
+            server.add_client(ClientSpec::web("shop")).await;
+            let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+            let browser = Browser::new(server);
+            let mut codes = Vec::new();
+            for _ in 0..12 {
+                codes.push(browser.code(&server.authorize_url("shop", &[]), "ada").await);
+            }
+            let later = codes.split_off(6);
+            let mut refreshing = Vec::new();
+            for code in &codes {
+                refreshing.push(server.redeem("shop", code).await.json()["refresh_token"].as_str().unwrap().to_owned());
+            }
+            let refreshes = join_all(refreshing.into_iter().map(|token| refresh_on(server, token)));
+            let redemptions = join_all(later.iter().map(async |code| {
+                let answer = server.redeem("shop", code).await;
+                match answer.status {
+                    200 => refresh_on(server, answer.json()["refresh_token"].as_str().unwrap().to_owned()).await,
+                    400 | 401 => {}
+                    _ => panic!("{answer:?}"),
+                }
+            }));
+            let deletion = async {
+                for _ in 0..round {
+                    server.userinfo("nothing").await;
+                }
+                let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
+                match round % 2 {
+                    0 => server.app.store.delete_client(client, event).await.unwrap(),
+                    _ => server.app.store.delete_user(user.id, event).await.unwrap(),
+                }
+            };
+            tokio::join!(refreshes, redemptions, deletion);
+            for table in ["refresh_tokens", "grants", "authorization_codes", "consents"] {
+                let left = tables.number(&format!("SELECT COUNT(*) FROM {table}")).await;
+                assert_eq!(left, 0, "round {round}: {table}");
+            }
+            let event = || server.app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
+            match round % 2 {
+                0 => server.app.store.delete_user(user.id, event()).await.unwrap(),
+                _ => server.app.store.delete_client(client, event()).await.unwrap(),
+            }
+            server.app.reload().await.unwrap();
+        }
     }
 }
 

@@ -34,7 +34,7 @@ use crate::http::refused::{Door, Refused};
 use crate::http::{Incoming, session_cookie};
 use crate::page::view::{ErrorKind, FormPostPage, LoginNotice};
 use crate::page::{consent, login, select_account};
-use crate::store::authorization::Issue;
+use crate::store::authorization::{Issue, Issued};
 use crate::store::client::RegisteredClient;
 use crate::store::session::times;
 
@@ -103,6 +103,11 @@ fn refuse_long(parameters: &[u8]) -> Result<(), PageFailure> {
     Ok(())
 }
 
+fn unknown_client() -> PageFailure {
+    let refusal = Refusal::new(ErrorCode::InvalidRequest, "The client is unknown.");
+    PageFailure::Explained(ErrorKind::UnknownClient, Some(refusal))
+}
+
 /// A request whose client and redirect are proven.
 pub struct Case<'a> {
     app: &'a App,
@@ -129,10 +134,7 @@ impl<'a> Case<'a> {
         let explain = |kind| move |refusal: Refusal| PageFailure::Explained(kind, Some(refusal));
         let parameters = Parameters::parse(&pending.parameters).map_err(explain(ErrorKind::BadRequest))?;
         let client_id = authorization_request::client_id(&parameters).map_err(explain(ErrorKind::BadRequest))?;
-        let client = app.client(client_id).await?.ok_or_else(|| {
-            let refusal = Refusal::new(ErrorCode::InvalidRequest, "The client is unknown.");
-            PageFailure::Explained(ErrorKind::UnknownClient, Some(refusal))
-        })?;
+        let client = app.client(client_id).await?.ok_or_else(unknown_client)?;
         let channel = authorization_request::answer_channel(&parameters, &client.metadata)
             .map_err(explain(ErrorKind::RedirectUri))?;
         let directory = app.directory.load();
@@ -346,9 +348,13 @@ impl<'a> Case<'a> {
         };
         let interval = app.settings.sessions.touch_interval.as_secs();
         let touch_session = worth_touching(&times(session), interval, now);
-        if !app.store.issue_code(Issue { code, consent, touch_session }).await? {
+        match app.store.issue_code(Issue { code, consent, touch_session }).await? {
+            Issued::Stored => {}
             // The session ended while the person was deciding: the login page comes next.
-            return Ok(page::see_other(&self.pending.resume_address(app, PendingKind::Authorization)?)?);
+            Issued::OwnerEnded => {
+                return Ok(page::see_other(&self.pending.resume_address(app, PendingKind::Authorization)?)?);
+            }
+            Issued::ClientGone => return Err(unknown_client()),
         }
         if !self.withheld.is_empty() {
             let event =

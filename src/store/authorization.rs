@@ -1,6 +1,8 @@
 //! Authorization codes and consents: issuing and redeeming.
 
-use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_entities::{
+    StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, session, user,
+};
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::claims_request::ClaimsRequest;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
@@ -8,7 +10,7 @@ use keyward_protocol::consent::Consented;
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, OnConflict, Query, SelectStatement};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
 use uuid::Uuid;
 
@@ -117,6 +119,17 @@ pub struct Issue {
     pub touch_session: bool,
 }
 
+/// How the issue of a code ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Issued {
+    /// It is stored.
+    Stored,
+    /// The user or the session ended meanwhile.
+    OwnerEnded,
+    /// The client was deleted or disabled meanwhile.
+    ClientGone,
+}
+
 impl Store {
     /// What this person has allowed this client.
     ///
@@ -129,14 +142,23 @@ impl Store {
         found.map(|row| consented(&row.scope, &row.claims)).transpose()
     }
 
-    /// Stores a code, and the consent it rests on where that is new. `false` where user or session ended meanwhile.
+    /// Stores a code, and the consent it rests on where that is new.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn issue_code(&self, issue: Issue) -> Result<bool, Fault> {
+    pub async fn issue_code(&self, issue: Issue) -> Result<Issued, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
                 let now = issue.code.issued_at;
+                // The client's row is there until the code is stored: who deletes it waits, and finds the code. The lock
+                // is the one that a foreign key takes; it hinders nobody else.
+                let standing_client = Query::select()
+                    .column(client::Column::Id)
+                    .from(client::Entity)
+                    .and_where(Expr::col(client::Column::Id).eq(issue.code.client))
+                    .and_where(Expr::col(client::Column::DisabledAt).is_null())
+                    .lock(LockType::KeyShare)
+                    .take();
                 // The rows stay as they are until the code is stored. A session that is touched is locked as for the
                 // change at once: two that share a lock and both want more would wait for each other.
                 let lock = if issue.touch_session { LockType::NoKeyUpdate } else { LockType::Share };
@@ -147,6 +169,7 @@ impl Store {
                         session::Entity,
                         Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
                     )
+                    .join_subquery(JoinType::InnerJoin, standing_client.clone(), Alias::new("client"), Expr::val(true))
                     .and_where(Expr::col((session::Entity, session::Column::Id)).eq(issue.code.session_id))
                     .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
                     .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
@@ -154,7 +177,9 @@ impl Store {
                     .take();
                 let statement = act.backend().build(&select);
                 if act.rows(statement).await?.is_empty() {
-                    return Ok(false);
+                    let statement = act.backend().build(&standing_client);
+                    let stands = !act.rows(statement).await?.is_empty();
+                    return Ok(if stands { Issued::OwnerEnded } else { Issued::ClientGone });
                 }
                 if let Some((id, given, event)) = issue.consent {
                     give_consent(&mut act, id, &issue.code, &given).await?;
@@ -164,7 +189,7 @@ impl Store {
                     super::session::touch(&mut act, issue.code.session_id, Timestamp::from_micros(now)).await?;
                 }
                 act.insert(issue.code).await?;
-                Ok(true)
+                Ok(Issued::Stored)
             })
         })
         .await

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use keyward::app::App;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
-use keyward::store::authorization::{Issue, NewRefreshToken, Redeemed, Redemption};
+use keyward::store::authorization::{Issue, Issued, NewRefreshToken, Redeemed, Redemption};
 use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
 use keyward_entities::{authorization_code, session};
 use keyward_protocol::Timestamp;
@@ -89,7 +89,8 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
         spent_at: None,
         look_again_at: None,
     };
-    assert!(app.store.issue_code(Issue { code, consent: None, touch_session: false }).await.unwrap());
+    let issued = app.store.issue_code(Issue { code, consent: None, touch_session: false }).await.unwrap();
+    assert_eq!(issued, Issued::Stored);
     let token = |expires_at: Timestamp| NewRefreshToken { id: id(), token_hash: hash(), expires_at };
     let mut last = token(now.plus_seconds(7 * 86_400));
     let redemption = Redemption {

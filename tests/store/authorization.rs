@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use keyward::audit::{AuditEvent, AuditKind};
-use keyward::store::authorization::Issue;
+use keyward::store::authorization::{Issue, Issued};
 use keyward_entities::{authorization_code, session};
 use keyward_protocol::consent::Consented;
 use keyward_protocol::scope::ScopeSet;
@@ -65,7 +65,7 @@ on_each_database! {
             app.store.issue_code(Issue { code, consent, touch_session: number % 2 == 0 })
         });
         for issued in join_all(issues).await {
-            assert!(issued.unwrap());
+            assert_eq!(issued.unwrap(), Issued::Stored);
         }
         let consented = app.store.find_consent(user.id, client).await.unwrap().unwrap();
         for number in 0..12 {
@@ -73,6 +73,49 @@ on_each_database! {
             assert!(consented.claims.contains(&format!("claim-{number}")), "{consented:?}");
         }
     }
+}
+
+on_each_database! {
+    async fn consenting_to_a_client_that_has_gone_shows_a_page(server) {
+        server.add_user("ada").await;
+        for ends in ["DELETE FROM clients", "UPDATE clients SET disabled_at = 1"] {
+            server.add_client(ClientSpec::web("shop").with(|metadata| metadata.first_party = false)).await;
+            let browser = Browser::new(server);
+            let page = consent_page(server, &browser).await;
+            // Past the store: the server believes for a while that the client stands.
+            Tables::of(server).await.run(ends).await;
+            let answer = browser.submit(&page, &[("decision", "allow")]).await;
+            assert_eq!(answer.status, 400, "{ends}: {}", answer.text);
+            for table in ["authorization_codes", "consents"] {
+                assert_eq!(Tables::of(server).await.number(&format!("SELECT COUNT(*) FROM {table}")).await, 0);
+            }
+            server.app.reload().await.unwrap();
+        }
+    }
+}
+
+/// The consent page of the client "shop", for ada.
+async fn consent_page(server: &TestServer, browser: &Browser) -> crate::support::server::Answer {
+    let login = browser.open(&server.authorize_url("shop", &[])).await;
+    let page = browser.sign_in(&login, "ada").await;
+    let page = browser.follow(page).await;
+    assert!(page.text.contains("decision"), "{}", page.text);
+    page
+}
+
+/// A client whose deletion is under way is waited for: no code comes behind it, and nothing is broken.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn consenting_waits_for_the_deletion_of_the_client() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop").with(|metadata| metadata.first_party = false)).await;
+    let browser = Browser::new(&server);
+    let page = consent_page(&server, &browser).await;
+    let answer = during(&server, &["DELETE FROM clients"], browser.submit(&page, &[("decision", "allow")])).await;
+    assert_eq!(answer.status, 400, "{}", answer.text);
+    assert_eq!(Tables::of(&server).await.number("SELECT COUNT(*) FROM authorization_codes").await, 0);
+    server.stop().await;
 }
 
 fn session_of(server: &TestServer, user_id: uuid::Uuid) -> session::Model {

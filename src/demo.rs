@@ -351,6 +351,7 @@ async fn provide_client(
         disabled_at: None,
         created_at: now.micros(),
         updated_at: now.micros(),
+        longest_token_life: None,
     };
     app.store.add_client(row, secret, audiences, event(AuditKind::ClientAdded)?).await?.map_err(conflict)
 }

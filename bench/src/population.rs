@@ -197,6 +197,7 @@ impl Population {
             disabled_at: None,
             created_at: self.born,
             updated_at: self.born,
+            longest_token_life: None,
         }
     }
 

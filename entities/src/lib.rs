@@ -182,6 +182,8 @@ entity! {
         disabled_at: Option<i64>,
         created_at: i64,
         updated_at: i64,
+        /// The longest life, in seconds, that earlier metadata may have given its access tokens.
+        longest_token_life: Option<i64>,
     }
 }
 

@@ -1,5 +1,5 @@
 //! When cleaning up looks at a family again is a column of its own, so that `expires_at` of a code stays the moment at
-//! which the code expires.
+//! which the code expires; and a client's row remembers the longest life that its access tokens ever had.
 //!
 //! Codes that an older version spent have the moment in `expires_at` and nothing in the new column; cleaning up takes it
 //! over when it comes by (`src/store/cleanup.rs`), also from nodes that go on with the older version during an upgrade.
@@ -39,6 +39,9 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         let look_again = ColumnDef::new(name("look_again_at")).big_integer().null().take();
         manager.alter_table(Table::alter().table(name(CODES)).add_column(look_again).take()).await?;
+        // Null: what the metadata say is the longest.
+        let longest = ColumnDef::new(name("longest_token_life")).big_integer().null().take();
+        manager.alter_table(Table::alter().table(name("clients")).add_column(longest).take()).await?;
         let look_again = || Expr::col(name("look_again_at"));
         for index in [
             codes("look_again_at", "ix_authorization_codes_look_again_at", look_again().is_not_null()),

@@ -122,6 +122,7 @@ pub async fn register(
         disabled_at: None,
         created_at: now.micros(),
         updated_at: now.micros(),
+        longest_token_life: None,
     };
     let audiences = audience_rows(app.random, now, id, metadata)?;
     let event = app.audit_record(AuditEvent::by_cli(AuditKind::ClientAdded).client(&*client_id))?;

@@ -13,7 +13,6 @@ use keyward_entities::{
     authorization_code, client, grant, opaque_token, refresh_token, replay_mark, server_fact, session, status_entry,
 };
 use keyward_protocol::Timestamp;
-use keyward_protocol::client_metadata::ClientMetadata;
 use sea_orm::sea_query::{
     CaseStatement, Expr, ExprTrait, IntoColumnRef, IntoIden, LockBehavior, LockType, Order, Query, SelectStatement,
 };
@@ -28,9 +27,6 @@ use crate::fault::Fault;
 const KEPT: u64 = 3600;
 /// Rows of one kind that one act removes at the most, whatever the setting says.
 const MOST_AT_ONCE: u64 = 1000;
-
-/// The longest that `tokens.access_token_lifetime` can be set to, in seconds. A client may have a longer one of its own.
-const LONGEST_ACCESS_TOKEN: u64 = 86_400;
 
 /// The fact that says up to which refresh token the seals of the tokens before were removed.
 const SEALS_CLEARED: &str = "seals_cleared_until";
@@ -246,7 +242,8 @@ async fn remove_families(act: &mut Act<'_>, batch: u64, now: Timestamp) -> Resul
     let lifetimes = access_token_lifetimes(act, due.iter().map(|(_, _, client, _)| *client)).await?;
     let (mut over, mut again) = (Vec::new(), Vec::new());
     for (code, grant, client, grant_end) in due {
-        let access = lifetimes.get(&client).copied().unwrap_or(LONGEST_ACCESS_TOKEN);
+        // Of a client that is gone no token is accepted.
+        let access = lifetimes.get(&client).copied().unwrap_or_default();
         // Without a refresh token the grant ends with its access token.
         let end = last_refresh.get(&grant).map_or(grant_end, |&refresh| {
             Timestamp::from_micros(refresh).plus_seconds(access).min(Timestamp::from_micros(grant_end)).micros()
@@ -272,7 +269,7 @@ async fn remove_families(act: &mut Act<'_>, batch: u64, now: Timestamp) -> Resul
     Ok(done + remove_grants(act, over, batch, now).await?)
 }
 
-/// How long access tokens of these clients live at the most, in seconds.
+/// How long access tokens of these clients live at the most, in seconds, whenever they were given.
 async fn access_token_lifetimes(
     act: &mut Act<'_>,
     clients: impl Iterator<Item = Uuid>,
@@ -282,8 +279,7 @@ async fn access_token_lifetimes(
     ids.dedup();
     let mut lifetimes = HashMap::new();
     for row in act.all(client::Entity::find().filter(client::Column::Id.is_in(ids))).await? {
-        let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
-        lifetimes.insert(row.id, metadata.access_token_lifetime.unwrap_or(LONGEST_ACCESS_TOKEN));
+        lifetimes.insert(row.id, super::client::longest_token_life(&row)?);
     }
     Ok(lifetimes)
 }

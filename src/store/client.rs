@@ -278,6 +278,18 @@ impl Store {
     }
 }
 
+/// The longest that `tokens.access_token_lifetime` can be set to, in seconds.
+const LONGEST_BY_SETTING: u64 = 86_400;
+
+/// The longest that an access token of this client may live that was ever given, in seconds: a shorter life that the
+/// metadata came to say doesn't shorten that of earlier tokens.
+pub(super) fn longest_token_life(row: &client::Model) -> Result<u64, Fault> {
+    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+    let now = metadata.access_token_lifetime.unwrap_or(LONGEST_BY_SETTING);
+    let earlier = row.longest_token_life.and_then(|seconds| u64::try_from(seconds).ok());
+    Ok(earlier.map_or(now, |earlier| Ord::max(earlier, now)))
+}
+
 /// A client's tokens may live longer than others: a key that signed them stays published for as long.
 async fn remember_lifetime(act: &mut Act<'_>, metadata: &str) -> Result<(), Fault> {
     let metadata: ClientMetadata = serde_json::from_str(metadata)?;
@@ -295,8 +307,11 @@ async fn write_metadata(
     event: audit_event::Model,
 ) -> Result<(), Fault> {
     remember_lifetime(act, &metadata).await?;
+    let earlier = act.one(client::Entity::find().filter(client::Column::Id.eq(id))).await?;
+    let longest = earlier.as_ref().map(longest_token_life).transpose()?;
     let update = Query::update()
         .table(client::Entity)
+        .value(client::Column::LongestTokenLife, longest.and_then(|seconds| i64::try_from(seconds).ok()))
         .value(client::Column::Metadata, metadata)
         .value(client::Column::UpdatedAt, now.micros())
         .and_where(Expr::col(client::Column::Id).eq(id))

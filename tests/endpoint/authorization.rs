@@ -525,6 +525,7 @@ on_each_database! {
             disabled_at: Some(now.micros()),
             created_at: now.micros(),
             updated_at: now.micros(),
+            longest_token_life: None,
         };
         let event =
             app.audit_record(keyward::audit::AuditEvent::by_cli(keyward::audit::AuditKind::ClientAdded)).unwrap();

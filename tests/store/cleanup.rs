@@ -1,5 +1,7 @@
 //! What cleaning up must leave, and what it must not.
 
+use keyward_protocol::client_metadata::ClientMetadata;
+
 use super::Tables;
 use crate::support::{Browser, ClientSpec, TestServer};
 
@@ -107,6 +109,43 @@ on_each_database! {
         for table in ["grants", "refresh_tokens", "authorization_codes"] {
             assert_eq!(count(table).await, 0, "{table}");
         }
+    }
+
+    async fn a_shorter_life_ends_no_token_that_was_given_before(server) {
+        server.add_user("ada").await;
+        for (id, life) in [("long", Some(20 * 86_400)), ("plain", None)] {
+            server.add_client(ClientSpec::web(id).with(|client| {
+                client.refresh_token_idle_lifetime = Some(600);
+                client.access_token_lifetime = life;
+                client.access_token_status_list = true;
+            }))
+            .await;
+        }
+        let token = async |client: &str| offline(server, client).await["access_token"].as_str().unwrap().to_owned();
+        let (long, plain) = (token("long").await, token("plain").await);
+        // Twice: what is remembered isn't what the last change replaced.
+        for seconds in [600, 300] {
+            for id in ["long", "plain"] {
+                let shorter = move |client: &mut ClientMetadata| client.access_token_lifetime = Some(seconds);
+                keyward::account::client::edit(&server.app, id, shorter).await.unwrap();
+            }
+        }
+        server.app.reload().await.unwrap();
+        let tables = Tables::of(server).await;
+        let grants = async || tables.number("SELECT COUNT(*) FROM grants").await;
+        let ended = async || tables.number("SELECT COUNT(*) FROM status_entries WHERE ended_at IS NOT NULL").await;
+        server.advance(1500);
+        server.clean_up(2).await;
+        assert_eq!(server.introspect("plain", &plain).await.json()["active"], true);
+        // An hour beyond its end the row is still kept; so this is some days later.
+        server.advance(3 * 86_400);
+        server.clean_up(2).await;
+        assert_eq!(grants().await, 1, "that of the long life");
+        assert_eq!(server.introspect("long", &long).await.json()["active"], true);
+        assert_eq!(ended().await, 0, "in the status list too");
+        server.advance(18 * 86_400);
+        server.clean_up(2).await;
+        assert_eq!(grants().await, 0);
     }
 
     async fn a_spent_code_keeps_its_expiry(server) {

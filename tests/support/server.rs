@@ -272,6 +272,7 @@ impl TestServer {
             disabled_at: None,
             created_at: now.micros(),
             updated_at: now.micros(),
+            longest_token_life: None,
         };
         let secret = (spec.metadata.client_type == ClientType::Confidential).then(|| client_secret::Model {
             id: app.random.uuid_v7(now).unwrap(),

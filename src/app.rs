@@ -75,8 +75,8 @@ pub struct App {
     pub guard_keys: ArcSwapOption<KeySet>,
     /// Checks our own access tokens.
     pub verifier: Verifier,
-    /// The algorithm of access tokens unless a client has another.
-    pub access_token_algorithm: Algorithm,
+    /// The algorithm that the settings want for access tokens unless a client has another.
+    pub wanted_access_token_algorithm: Algorithm,
     /// Roles, scopes and audiences.
     pub directory: ArcSwap<Directory>,
     /// Clients, by identifier.
@@ -182,7 +182,7 @@ impl App {
         let store = Arc::new(open_store(&settings).await?);
         let opened = secret::open_root(&settings, &store, random, clock.now()).await?;
         let secrets = Secrets::derive(&opened.root)?;
-        let access_token_algorithm: Algorithm =
+        let wanted_access_token_algorithm: Algorithm =
             settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
         let passwords = PasswordPool::start(&settings.passwords, random.bytes()?)?;
         let outbound = Arc::new(Outbound::new(&settings.outbound, clock.clone(), system_lookup())?);
@@ -198,7 +198,7 @@ impl App {
             key_ring: ArcSwap::from_pointee(KeyRing::new(Vec::<(SigningKey, KeyState)>::new()).map_err(Fault::broken)?),
             guard_keys: ArcSwapOption::empty(),
             verifier,
-            access_token_algorithm,
+            wanted_access_token_algorithm,
             directory: ArcSwap::default(),
             clients: Cache::new(CACHED_CLIENTS),
             verified: Cache::new(CACHED_TOKENS),

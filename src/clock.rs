@@ -4,7 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use keyward_protocol::Timestamp;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::sync::watch;
+
+/// A moment as RFC 3339 writes it, in UTC and whole seconds.
+pub fn moment(at: Timestamp) -> String {
+    OffsetDateTime::from_unix_timestamp(at.seconds())
+        .ok()
+        .and_then(|moment| moment.format(&Rfc3339).ok())
+        .unwrap_or_else(|| at.seconds().to_string())
+}
 
 /// Tells the time and waits for moments.
 #[derive(Debug, Clone)]

@@ -60,6 +60,18 @@ impl App {
         self.settings.keys.algorithms.iter().map(|name| name.parse().map_err(Fault::broken)).collect()
     }
 
+    /// What signs access tokens whose client asks for nothing else, and status lists: by the settings; and the first of
+    /// `keys.algorithms` that has a key which signs, while the key of the other is published and waits.
+    pub fn access_token_algorithm(&self) -> Algorithm {
+        let ring = self.key_ring.load();
+        if ring.active(self.wanted_access_token_algorithm).is_some() {
+            return self.wanted_access_token_algorithm;
+        }
+        let named = self.settings.keys.algorithms.iter().filter_map(|name| name.parse().ok());
+        let ready = named.into_iter().find(|algorithm| ring.active(*algorithm).is_some());
+        ready.unwrap_or(self.wanted_access_token_algorithm)
+    }
+
     /// How long each move of a key waits, by the settings; an act puts in the longest life that the database remembers.
     pub fn key_waits(&self) -> KeyWaits {
         let settings = &self.settings;

@@ -124,7 +124,7 @@ pub async fn signed(app: &App, name: &str) -> Result<Option<Arc<SignedList>>, Fa
     let mut known = app.status_lists.known.lock().await;
     look(app, &mut known, now).await?;
     let Some(list) = known.lists.get_mut(name) else { return Ok(None) };
-    let key = issuer::active(app, app.access_token_algorithm)?;
+    let key = issuer::active(app, app.access_token_algorithm())?;
     if let Some(signed) = list.signed.as_ref().filter(|it| it.kid == key.kid() && still_fresh(it.signed_at, now)) {
         return Ok(Some(Arc::clone(signed)));
     }

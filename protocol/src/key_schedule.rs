@@ -140,6 +140,11 @@ fn in_state(keys: &[ScheduledKey], algorithm: Algorithm, state: KeyState) -> imp
     keys.iter().filter(move |key| key.algorithm == algorithm && key.state == state)
 }
 
+/// Whether anything can be signed. Where nothing can, a key needn't wait: nobody has a JWK Set that tokens are checked by.
+fn anything_signs(keys: &[ScheduledKey]) -> bool {
+    keys.iter().any(|key| key.state == KeyState::Active)
+}
+
 fn active(keys: &[ScheduledKey], algorithm: Algorithm) -> Option<&ScheduledKey> {
     in_state(keys, algorithm, KeyState::Active).next()
 }
@@ -161,17 +166,32 @@ fn take_over(keys: &[ScheduledKey], next: &ScheduledKey, moves: &mut Vec<KeyMove
     }
 }
 
+/// From when on something can be signed by an algorithm that has a next key and none that signs; `None` where there is
+/// nothing to wait for.
+pub fn ready_from(keys: &[ScheduledKey], algorithm: Algorithm, waits: &KeyWaits) -> Option<Timestamp> {
+    match active(keys, algorithm) {
+        Some(_) => None,
+        None => oldest_next(keys, algorithm).map(|next| waits.signs_from(next.published_at)),
+    }
+}
+
 /// What is due now, in the order in which it must be done. `algorithms` are those of the settings; keys of others are
 /// left as they are until somebody retires them.
 pub fn due(keys: &[ScheduledKey], algorithms: &[Algorithm], waits: &KeyWaits, now: Timestamp) -> Vec<KeyMove> {
     let mut moves = Vec::new();
     for &algorithm in algorithms {
         match (active(keys, algorithm), oldest_next(keys, algorithm)) {
+            // An algorithm that the settings name since then: its key is published before it signs, as every other.
+            (None, None) if anything_signs(keys) => moves.push(KeyMove::Add { algorithm, state: KeyState::Next }),
             (None, None) => {
                 moves.extend([KeyState::Active, KeyState::Next].map(|state| KeyMove::Add { algorithm, state }))
             }
-            // However young it is: without it nothing can be signed at all.
-            (None, Some(next)) => take_over(keys, next, &mut moves),
+            (None, Some(next)) => {
+                // However young it is where nothing can be signed at all without it.
+                if !anything_signs(keys) || waits.signs_from(next.published_at) <= now {
+                    take_over(keys, next, &mut moves);
+                }
+            }
             (Some(_), None) => moves.push(KeyMove::Add { algorithm, state: KeyState::Next }),
             (Some(active), Some(next)) => {
                 let since = active.activated_at.unwrap_or(active.published_at);
@@ -231,7 +251,7 @@ pub fn rotate(
     };
     let active = active(keys, algorithm);
     let from = waits.signs_from(next.published_at);
-    if active.is_some() && haste == Haste::Wait && from > now {
+    if anything_signs(keys) && haste == Haste::Wait && from > now {
         return Err(KeyRefusal::TooSoon { kid: next.kid.clone(), from });
     }
     let mut moves: Vec<KeyMove> =
@@ -396,6 +416,29 @@ mod tests {
             assert_eq!(states(&keys, algorithm), [KeyState::Active, KeyState::Next]);
         }
         assert!(due(&keys, &BOTH, &waits(), at(0)).is_empty(), "nothing more is due");
+    }
+
+    #[test]
+    fn the_key_of_a_new_algorithm_is_published_before_it_signs() {
+        let (mut keys, mut made) = (Vec::new(), 0);
+        let begun = due(&keys, &[Algorithm::Es256], &waits(), at(0));
+        apply(&mut keys, &begun, at(0), &mut made);
+        assert_eq!(ready_from(&keys, Algorithm::EdDsa, &waits()), None, "nothing to wait for");
+        let mut step = |now: u64| {
+            let moves = due(&keys, &BOTH, &waits(), at(now));
+            apply(&mut keys, &moves, at(now), &mut made);
+            (states(&keys, Algorithm::EdDsa), keys.clone())
+        };
+        let (found, keys) = step(1_000);
+        assert_eq!(found, [KeyState::Next]);
+        assert_eq!(ready_from(&keys, Algorithm::EdDsa, &waits()), Some(at(1_300)));
+        assert_eq!(step(1_299).0, [KeyState::Next]);
+        let too_soon = rotate(&keys, Algorithm::EdDsa, None, Haste::Wait, &waits(), at(1_299));
+        assert!(matches!(too_soon, Err(KeyRefusal::TooSoon { .. })), "{too_soon:?}");
+        assert_eq!(rotate(&keys, Algorithm::EdDsa, None, Haste::AtOnce, &waits(), at(1_299)).unwrap().len(), 2);
+        let (found, keys) = step(1_300);
+        assert_eq!(found, [KeyState::Active, KeyState::Next]);
+        assert_eq!(ready_from(&keys, Algorithm::EdDsa, &waits()), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use keyward_entities::{client, client_audience, client_secret};
 use keyward_keys::Algorithm;
 use keyward_protocol::access_token::may_be_client_id;
 use keyward_protocol::client_metadata::{AuthMethod, ClientMetadata, ClientType, GrantType};
+use keyward_protocol::key_schedule;
 use keyward_protocol::{Refusal, Timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
@@ -14,6 +15,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind};
+use crate::clock::moment;
 use crate::fault::Fault;
 use crate::random::Random;
 use crate::store::DEFAULT_ORGANIZATION;
@@ -42,6 +44,17 @@ pub enum ClientProblem {
     /// RFC 7517 §5 or the choice of settings: nothing could be signed.
     #[error("this server has no key for {0}; the setting keys.algorithms names those that it has")]
     NoKey(Algorithm),
+    /// The setting named the algorithm a short while ago.
+    #[error(
+        "the {algorithm} key of this server signs from {} on, when everybody who keeps the JWK Set has seen it",
+        moment(*.from)
+    )]
+    KeyNotReady {
+        /// What it signs by.
+        algorithm: Algorithm,
+        /// From when on.
+        from: Timestamp,
+    },
     /// The identifier or an audience belongs to another.
     #[error("{}", conflict_text(.0))]
     Conflict(ClientConflict),
@@ -79,8 +92,28 @@ pub fn uses_secret(metadata: &ClientMetadata) -> bool {
 ///
 /// # Errors
 /// What is wrong.
-pub fn check(app: &App, metadata: &ClientMetadata) -> Result<(), ClientProblem> {
-    check_with(metadata, |algorithm| app.key_ring.load().active(algorithm).is_some())
+pub async fn check(app: &App, metadata: &ClientMetadata) -> Result<(), ClientProblem> {
+    match check_with(metadata, |algorithm| app.key_ring.load().active(algorithm).is_some()) {
+        Err(problem) => Err(with_moment(app, problem).await),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Says of a key that is missing when it will be there, where that is known.
+async fn with_moment(app: &App, problem: ClientProblem) -> ClientProblem {
+    let ClientProblem::NoKey(algorithm) = problem else { return problem };
+    let found = async {
+        // Of an algorithm that the settings don't name no key begins to sign by itself.
+        if !app.key_algorithms()?.contains(&algorithm) {
+            return Ok(None);
+        }
+        Ok(key_schedule::ready_from(&app.scheduled_keys().await?, algorithm, &app.key_waits()))
+    };
+    match found.await {
+        Ok(Some(from)) => ClientProblem::KeyNotReady { algorithm, from },
+        Ok(None) => ClientProblem::NoKey(algorithm),
+        Err(fault) => ClientProblem::Fault(fault),
+    }
 }
 
 fn check_with(metadata: &ClientMetadata, has_key: impl Fn(Algorithm) -> bool) -> Result<(), ClientProblem> {
@@ -102,7 +135,7 @@ pub async fn register(
     client_id: Option<String>,
     metadata: &ClientMetadata,
 ) -> Result<Registered, ClientProblem> {
-    check(app, metadata)?;
+    check(app, metadata).await?;
     let client_id = match client_id {
         Some(client_id) => client_id,
         None => new_client_id(app)?,
@@ -152,7 +185,11 @@ pub async fn edit(
             Ok::<_, ClientProblem>((metadata, audiences))
         })
         .await?;
-    outcome.unwrap_or_else(|| Err(ClientProblem::Unknown(client_id.to_owned())))
+    match outcome {
+        None => Err(ClientProblem::Unknown(client_id.to_owned())),
+        Some(Err(problem)) => Err(with_moment(app, problem).await),
+        Some(Ok(changed)) => Ok(changed),
+    }
 }
 
 /// Adds a secret; those that the client has end after `overlap` seconds, or sooner where that was so before.

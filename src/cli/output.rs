@@ -5,9 +5,8 @@ use std::io::{ErrorKind, Write};
 
 use keyward_protocol::Timestamp;
 use serde_json::{Value, json};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
+use crate::clock::moment;
 use crate::fault::Fault;
 use crate::settings::SettingsError;
 
@@ -174,14 +173,6 @@ pub(super) fn fields(pairs: &[(&str, String)]) -> String {
 /// The text without control characters: what people and programs enter must not steer the terminal of who lists it.
 fn printable(text: &str) -> String {
     text.chars().map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
-
-/// A moment as RFC 3339 writes it, in UTC and whole seconds.
-pub(super) fn moment(at: Timestamp) -> String {
-    OffsetDateTime::from_unix_timestamp(at.seconds())
-        .ok()
-        .and_then(|moment| moment.format(&Rfc3339).ok())
-        .unwrap_or_else(|| at.seconds().to_string())
 }
 
 /// As [`moment`], from a column; nothing where there is none.

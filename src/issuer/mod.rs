@@ -8,7 +8,7 @@ mod id_token;
 use std::sync::Arc;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
-use keyward_keys::{Algorithm, SigningKey, TokenType};
+use keyward_keys::{Algorithm, KeyState, SigningKey, TokenType};
 use keyward_protocol::access_token::Holder;
 use keyward_protocol::authorization_request::OPENID;
 use keyward_protocol::scope::ScopeSet;
@@ -62,17 +62,19 @@ pub struct Beside<'a> {
 /// The key of this algorithm that signs now.
 ///
 /// # Errors
-/// A fault where the server has none.
+/// A fault where the server has none; one that passes, where it has one that doesn't sign yet.
 pub fn active(app: &App, algorithm: Algorithm) -> Result<Arc<SigningKey>, Fault> {
-    app.key_ring
-        .load()
-        .active(algorithm)
-        .cloned()
-        .ok_or_else(|| Fault::broken(format_args!("there is no signing key for {}", algorithm.as_str())))
+    let ring = app.key_ring.load();
+    ring.active(algorithm).cloned().ok_or_else(|| {
+        match ring.keys().any(|(key, state)| key.algorithm() == algorithm && state == KeyState::Next) {
+            true => Fault::Unavailable(format!("the key for {algorithm} is published and doesn't sign yet")),
+            false => Fault::broken(format_args!("there is no signing key for {algorithm}")),
+        }
+    })
 }
 
 fn access_token_key(app: &App, client: &RegisteredClient) -> Result<Arc<SigningKey>, Fault> {
-    active(app, client.metadata.access_token_signed_response_alg.unwrap_or(app.access_token_algorithm))
+    active(app, client.metadata.access_token_signed_response_alg.unwrap_or_else(|| app.access_token_algorithm()))
 }
 
 /// Seconds that access tokens of this client live at the most.

@@ -439,7 +439,8 @@ pub static TABLE: &[Setting] = &[
             },
         },
         "The algorithms to keep a signing key for: ES256, RS256, EdDSA, PS256. Clients may register any of them for \
-         their ID tokens.",
+         their ID tokens. The key of one that is named later signs when everybody can have seen it, some minutes after \
+         the start.",
     )
     .fixed(|fresh, running| keep(&mut fresh.keys.algorithms, &running.keys.algorithms))
     .weak(

@@ -5,7 +5,13 @@ use std::time::Duration;
 
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{DecodingKey, Validation};
+use keyward::account::client::{ClientProblem, edit, register};
+use keyward::app::App;
+use keyward::fault::Fault;
+use keyward::issuer;
 use keyward_guard::{Discovery, Guard, Verifier};
+use keyward_keys::Algorithm;
+use keyward_protocol::client_metadata::ClientMetadata;
 use serde_json::Value;
 
 use crate::security::forge::{self, part};
@@ -82,7 +88,7 @@ impl ResourceServer {
             .discover(Discovery::new().client(server.http.clone()).refetch_at_most_every(Duration::from_secs(DAY)))
             .unwrap();
         // Uses up the one fetch for an unknown key: from now on only a refresh tells it of new ones.
-        let foreign = keyward_keys::SigningKey::generate(keyward_keys::Algorithm::Es256).unwrap().0;
+        let foreign = keyward_keys::SigningKey::generate(Algorithm::Es256).unwrap().0;
         let header = serde_json::json!({"typ": "at+jwt", "alg": "ES256", "kid": foreign.kid()});
         let unknown = forge::sign(&foreign, &header, &serde_json::json!({}));
         guard.issuer_keys().unwrap().refresh().await.unwrap();
@@ -112,7 +118,7 @@ async fn ten_rotations(database: TestDatabase, nodes: usize) {
     server.add_user("ada").await;
     server
         .add_client(ClientSpec::web("shop").with(|client| {
-            client.id_token_signed_response_alg = keyward_keys::Algorithm::EdDsa;
+            client.id_token_signed_response_alg = Algorithm::EdDsa;
             client.access_token_lifetime = Some(5400);
         }))
         .await;
@@ -188,6 +194,62 @@ async fn ten_rotations_of_two_nodes_postgres() {
 }
 
 on_each_database! {
+    async fn a_new_algorithm_signs_when_everybody_can_have_seen_its_key(server) {
+        let settings = |algorithms: &[&str], of_tokens: &str| {
+            let mut settings = server.app.settings.clone();
+            settings.keys.algorithms = algorithms.iter().map(|name| (*name).to_owned()).collect();
+            settings.tokens.access_token_algorithm = of_tokens.to_owned();
+            settings
+        };
+        // The same installation, started anew with one algorithm more, which is to sign access tokens too.
+        let wanted = settings(&["ES256", "EdDSA", "RS256"], "RS256");
+        let app = App::start(wanted, server.app.clock.clone()).await.unwrap();
+        app.run_key_schedule().await.unwrap();
+        let state = async || {
+            let keys = app.store.signing_keys().await.unwrap();
+            let mut states: Vec<_> =
+                keys.into_iter().filter(|key| key.algorithm == "RS256").map(|key| key.state).collect();
+            states.sort();
+            states
+        };
+        assert_eq!(state().await, ["next"], "published before it signs");
+        let listed = || {
+            let document: Value = serde_json::from_slice(&app.provider_metadata.load()).unwrap();
+            document["id_token_signing_alg_values_supported"].as_array().unwrap().contains(&"RS256".into())
+        };
+        assert!(!listed());
+        assert_eq!(app.access_token_algorithm(), Algorithm::Es256, "what resource servers know already");
+        let asks = ClientSpec::web("asks").with(|client| client.id_token_signed_response_alg = Algorithm::Rs256).metadata;
+        let refused = register(&app, Some("asks".into()), &asks).await.unwrap_err();
+        let from = match &refused {
+            ClientProblem::KeyNotReady { from, .. } => *from,
+            other => panic!("{other}"),
+        };
+        let waits = app.key_waits().publication;
+        assert_eq!(from, app.clock.now().plus_seconds(waits));
+        assert!(refused.to_string().starts_with("the RS256 key of this server signs from 20"), "{refused}");
+        // A client that had asked for it when there was a key is told to come again.
+        server.add_client(ClientSpec::web("shop")).await;
+        let earlier = |client: &mut ClientMetadata| client.access_token_signed_response_alg = Some(Algorithm::EdDsa);
+        edit(&app, "shop", earlier).await.unwrap();
+        let later = |client: &mut ClientMetadata| client.id_token_signed_response_alg = Algorithm::Rs256;
+        assert!(matches!(edit(&app, "shop", later).await, Err(ClientProblem::KeyNotReady { .. })));
+        assert!(matches!(issuer::active(&app, Algorithm::Rs256), Err(Fault::Unavailable(_))));
+        assert!(matches!(issuer::active(&app, Algorithm::Ps256), Err(Fault::Broken(_))));
+
+        server.advance(waits - 1);
+        app.run_key_schedule().await.unwrap();
+        assert_eq!(state().await, ["next"]);
+        server.advance(1);
+        app.run_key_schedule().await.unwrap();
+        app.reload_if_changed().await.unwrap();
+        assert_eq!(state().await, ["active", "next"]);
+        assert!(listed());
+        assert_eq!(app.access_token_algorithm(), Algorithm::Rs256);
+        register(&app, Some("asks".into()), &asks).await.unwrap();
+        edit(&app, "shop", later).await.unwrap();
+    }
+
     async fn a_hint_of_an_archived_key_is_a_hint(server) {
         server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop")).await;

@@ -4,8 +4,9 @@ use keyward_entities::client;
 use keyward_protocol::client_metadata::{ClientMetadata, ClientType};
 use serde_json::{Value, json};
 
-use super::super::output::{Failure, Report, fields, moment, table};
+use super::super::output::{Failure, Report, fields, table};
 use crate::account::client::uses_secret;
+use crate::clock::moment;
 use crate::store::client::RegisteredClient;
 
 /// A table of clients.

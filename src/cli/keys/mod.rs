@@ -15,8 +15,9 @@ use keyward_keys::Algorithm;
 use keyward_protocol::key_schedule::KeyRefusal;
 use serde_json::{Value, json};
 
-use super::output::{Failure, Report, moment, moment_of, table};
+use super::output::{Failure, Report, moment_of, table};
 use crate::app::App;
+use crate::clock::moment;
 use crate::store::signing_key::KeyChange;
 
 /// What to do with signing keys.

@@ -11,10 +11,11 @@ use keyward_protocol::Timestamp;
 use keyward_protocol::key_schedule::{self, KeyRefusal, KeyWaits, ScheduledKey};
 use serde_json::{Value, json};
 
-use super::super::output::{Failure, Report, moment, remark};
+use super::super::output::{Failure, Report, remark};
 use super::super::terminal::{confirm, is_interactive};
 use super::{documents, explain, rotate};
 use crate::app::{App, PROPAGATION};
+use crate::clock::moment;
 use crate::endpoint::jwks;
 use crate::signing_keys::KeyActor;
 
@@ -99,7 +100,7 @@ async fn damage(app: &App, key: &ScheduledKey) -> Result<Damage, Failure> {
 
 /// Whether keys of this algorithm sign this client's access or ID tokens.
 fn signs_for(app: &App, client: &keyward_protocol::client_metadata::ClientMetadata, algorithm: Algorithm) -> bool {
-    let access = client.access_token_signed_response_alg.unwrap_or(app.access_token_algorithm);
+    let access = client.access_token_signed_response_alg.unwrap_or_else(|| app.access_token_algorithm());
     access == algorithm || client.id_token_signed_response_alg == algorithm
 }
 

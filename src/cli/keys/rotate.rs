@@ -7,9 +7,10 @@ use keyward_protocol::Timestamp;
 use keyward_protocol::key_schedule::{self, Haste, KeyMove, KeyRefusal, KeyWaits, ScheduledKey};
 use serde_json::{Value, json};
 
-use super::super::output::{Failure, Report, moment};
+use super::super::output::{Failure, Report};
 use super::{documents, explain};
 use crate::app::App;
+use crate::clock::moment;
 use crate::signing_keys::KeyActor;
 use crate::store::signing_key::{KeyChange, KeyChangeKind};
 

@@ -235,8 +235,8 @@ pub struct Outbound {
     client: OnceCell<reqwest::Client>,
     places: Semaphore,
     hosts: Cache<String, Arc<HostState>>,
-    /// The addresses whose last answer was that the server can't: one client's broken address says nothing about those
-    /// of others on the same host.
+    /// The addresses that take a connection and then don't answer, or answer that they can't: one client's broken address
+    /// says nothing about those of others on the same host.
     broken: Cache<String, Arc<Mutex<Breaker>>>,
 }
 
@@ -325,26 +325,28 @@ impl Outbound {
         }
         let outcome = match tokio::time::timeout(time, self.exchange(url, request)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(OutboundError::TimedOut),
+            // A connection has less time: there was one.
+            Err(_) => Err(Failed::connected(OutboundError::TimedOut)),
         };
-        match &outcome {
-            Ok(answer) if answer.status.is_server_error() => {
-                breaker().answered();
+        if outcome.as_ref().is_err_and(|failed| !failed.connected) {
+            breaker().failed(self.settings.breaker_failures, pause, self.clock.now());
+        } else {
+            breaker().answered();
+            let well = match &outcome {
+                Ok(answer) => !answer.status.is_server_error(),
+                Err(failed) => !matches!(failed.error, OutboundError::Unreachable | OutboundError::TimedOut),
+            };
+            if !well {
                 let broken = self.broken.get_with_by_ref(url.as_str(), Arc::default);
                 let mut broken = broken.lock().unwrap_or_else(PoisonError::into_inner);
                 broken.failed(self.settings.breaker_failures, pause, self.clock.now());
-            }
-            Err(OutboundError::Unreachable | OutboundError::TimedOut) => {
-                breaker().failed(self.settings.breaker_failures, pause, self.clock.now());
-            }
-            _ => {
-                breaker().answered();
-                if broken.is_some() {
-                    self.broken.invalidate(url.as_str());
-                }
+            } else if broken.is_some() {
+                self.broken.invalidate(url.as_str());
             }
         }
-        outcome.inspect_err(|error| tracing::warn!(url.host = name, %error, "an outbound request failed"))
+        outcome
+            .map_err(|failed| failed.error)
+            .inspect_err(|error| tracing::warn!(url.host = name, %error, "an outbound request failed"))
     }
 
     async fn take_places<'a>(
@@ -357,10 +359,10 @@ impl Outbound {
         Ok((of_host, of_all))
     }
 
-    async fn exchange(&self, url: &Url, request: &OutboundRequest) -> Result<OutboundAnswer, OutboundError> {
+    async fn exchange(&self, url: &Url, request: &OutboundRequest) -> Result<OutboundAnswer, Failed> {
         let client = self.client().await.map_err(|fault| {
             tracing::error!(error = %fault, "the outbound client can't be made");
-            OutboundError::Unreachable
+            Failed { error: OutboundError::Unreachable, connected: false }
         })?;
         let mut response = client
             .request(request.method.clone(), url.clone())
@@ -371,12 +373,12 @@ impl Outbound {
             .map_err(|error| sorted(&error))?;
         let most = request.most_bytes.min(self.settings.max_response_bytes);
         if response.content_length().is_some_and(|length| length > most as u64) {
-            return Err(OutboundError::TooLong);
+            return Err(Failed::connected(OutboundError::TooLong));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(|error| sorted(&error))? {
             if body.len() + chunk.len() > most {
-                return Err(OutboundError::TooLong);
+                return Err(Failed::connected(OutboundError::TooLong));
             }
             body.extend_from_slice(&chunk);
         }
@@ -398,17 +400,34 @@ impl Outbound {
     }
 }
 
+/// Why an exchange failed, and whose failure it is.
+#[derive(Debug, Clone, Copy)]
+struct Failed {
+    error: OutboundError,
+    /// There was a connection: what fails then is this address, of which its owner decides, and says nothing about the
+    /// addresses of others on the same host.
+    connected: bool,
+}
+
+impl Failed {
+    const fn connected(error: OutboundError) -> Self {
+        Self { error, connected: true }
+    }
+}
+
 /// What an error of the HTTP client is for us; its own words are for the log.
-fn sorted(error: &reqwest::Error) -> OutboundError {
+fn sorted(error: &reqwest::Error) -> Failed {
     let mut cause = error.source();
     while let Some(inner) = cause {
         if inner.is::<Forbidden>() {
-            return OutboundError::Refused;
+            // Our own refusal is no failure of the host.
+            return Failed::connected(OutboundError::Refused);
         }
         tracing::debug!(error = %inner, "an outbound request failed");
         cause = inner.source();
     }
-    if error.is_timeout() { OutboundError::TimedOut } else { OutboundError::Unreachable }
+    let kind = if error.is_timeout() { OutboundError::TimedOut } else { OutboundError::Unreachable };
+    Failed { error: kind, connected: !error.is_connect() }
 }
 
 #[allow(clippy::disallowed_methods, reason = "the one outbound client")]

@@ -1,5 +1,5 @@
-//! A circuit breaker for a host that isn't there, or for one address that answers that it can't: after failures in a row
-//! nothing is sent there for a while, and then one request tries.
+//! A circuit breaker for a host that can't be connected to, or for one address that doesn't answer or says that it can't:
+//! after failures in a row nothing is sent there for a while, and then one request tries.
 
 use keyward_protocol::Timestamp;
 

@@ -722,14 +722,15 @@ pub static TABLE: &[Setting] = &[
         "outbound.breaker_failures",
         "5",
         integer(1, 1000, |s, v| s.outbound.breaker_failures = v),
-        "Failures in a row after which a host is left alone for a while.",
+        "Failures in a row after which a host that can't be connected to, or an address that doesn't answer well, is left \
+         alone for a while.",
     )
     .fixed(|fresh, running| keep(&mut fresh.outbound.breaker_failures, &running.outbound.breaker_failures)),
     Setting::new(
         "outbound.breaker_pause",
         r#""30s""#,
         duration(SECOND, HOUR, |s, v| s.outbound.breaker_pause = v),
-        "How long a host that failed is left alone. Then one request tries.",
+        "How long a host or an address that failed is left alone. Then one request tries.",
     )
     .fixed(|fresh, running| keep(&mut fresh.outbound.breaker_pause, &running.outbound.breaker_pause)),
     Setting::new(

@@ -45,6 +45,7 @@ impl Host {
             .route("/missing", get(|| async { StatusCode::NOT_FOUND }))
             .route("/silent", get(|| async { std::future::pending::<()>().await }))
             .route("/drip", get(drip))
+            .route("/torn", get(torn))
             .route("/long", get(|| async { "x".repeat(5000) }))
             .route(
                 "/endless",
@@ -82,6 +83,11 @@ async fn drip() -> Body {
         pause(Duration::from_millis(200)).await;
         Some((Ok::<_, std::io::Error>("x"), ()))
     }))
+}
+
+/// A body that breaks off.
+async fn torn() -> Body {
+    Body::from_stream(stream::iter([Ok("x"), Err(std::io::Error::other("torn"))]))
 }
 
 fn settings(change: impl FnOnce(&mut OutboundSettings)) -> OutboundSettings {
@@ -254,16 +260,36 @@ async fn a_host_that_fails_is_left_alone_and_tried_again() {
     clock.advance(30);
     assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await.unwrap(), "", "one tries");
     assert_eq!(ask(&outbound, &host.url("localhost", "/broken")).await, Err(OutboundError::LeftAlone));
-    // A host that doesn't answer is left alone whole.
-    for _ in 0..5 {
-        assert_eq!(ask(&outbound, &host.url("localhost", "/silent")).await, Err(OutboundError::TimedOut));
+    // One that takes connections and then never answers, or breaks off, is left alone alike, and nobody else.
+    for (path, error) in [("/silent", OutboundError::TimedOut), ("/torn", OutboundError::Unreachable)] {
+        for _ in 0..5 {
+            assert_eq!(ask(&outbound, &host.url("localhost", path)).await, Err(error), "{path}");
+        }
+        let before = host.hits();
+        assert_eq!(ask(&outbound, &host.url("localhost", path)).await, Err(OutboundError::LeftAlone), "{path}");
+        assert_eq!(host.hits(), before);
+        assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await.unwrap(), "127.0.0.1", "{path}");
     }
-    let before = host.hits();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_takes_no_connection_is_left_alone_whole() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let clock = clock();
+    let outbound = outbound(&clock, system_lookup(), localhost_allowed);
+    for number in 0..5 {
+        let url = format!("http://localhost:{port}/{number}");
+        assert_eq!(ask(&outbound, &url).await, Err(OutboundError::Unreachable));
+    }
+    let host = Host::serving(tokio::net::TcpListener::bind(("127.0.0.1", port)).await.unwrap(), "back");
     assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await, Err(OutboundError::LeftAlone));
-    assert_eq!(host.hits(), before);
+    assert_eq!(host.hits(), 0);
     clock.advance(30);
-    assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await.unwrap(), "127.0.0.1");
-    assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await.unwrap(), "127.0.0.1");
+    for _ in 0..2 {
+        assert_eq!(ask(&outbound, &host.url("localhost", "/who")).await.unwrap(), "back");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -267,6 +267,8 @@ mod tests {
             "clients show shop",
             "clients edit shop --name Shop",
             "clients rotate-secret shop --overlap 1h",
+            "clients disable shop",
+            "clients enable shop",
             "clients delete shop --yes",
             "roles add admin --permission ban --includes user --client shop",
             "roles list",

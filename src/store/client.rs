@@ -1,6 +1,6 @@
 //! Clients and their secrets.
 
-use keyward_entities::{StatementText, audit_event, client, client_audience, client_secret};
+use keyward_entities::{StatementText, audit_event, client, client_audience, client_secret, grant};
 use keyward_keys::ClientKeys;
 use keyward_protocol::Timestamp;
 use keyward_protocol::client_metadata::ClientMetadata;
@@ -250,6 +250,51 @@ impl Store {
                 act.insert(secret).await?;
                 act.insert(event).await?;
                 directory::changed(&mut act).await
+            })
+        })
+        .await
+    }
+
+    /// Disables a client, whose grants end; or enables it again. `Some(false)` where it was so before, which changes
+    /// nothing: the first moment of being disabled stays on record. `None` where there is no such client.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn set_client_disabled(
+        &self,
+        client_id: &str,
+        disabled: bool,
+        now: Timestamp,
+        event: audit_event::Model,
+    ) -> Result<Option<bool>, Fault> {
+        // Locked as for a deletion: whoever is being given a code is waited for.
+        let select = client::Entity::find().filter(client::Column::ClientId.eq(client_id)).lock_exclusive();
+        self.act(move |mut act| {
+            Box::pin(async move {
+                directory::lock(&mut act).await?;
+                let Some(row) = act.one(select).await? else { return Ok(None) };
+                if row.disabled_at.is_some() == disabled {
+                    return Ok(Some(false));
+                }
+                let update = Query::update()
+                    .table(client::Entity)
+                    .value(client::Column::DisabledAt, disabled.then(|| now.micros()))
+                    .and_where(Expr::col(client::Column::Id).eq(row.id))
+                    .take();
+                act.run(&update).await?;
+                if disabled {
+                    // What was given before doesn't come back when the client does, as with a person.
+                    super::grant::end_all(
+                        &mut act,
+                        Expr::col(grant::Column::Client).eq(row.id),
+                        "client_disabled",
+                        now,
+                    )
+                    .await?;
+                }
+                act.insert(event).await?;
+                directory::changed(&mut act).await?;
+                Ok(Some(true))
             })
         })
         .await

@@ -63,6 +63,20 @@ async fn a_running_server_sees_changes(database: TestDatabase) {
     becomes("a new secret", async || token(&http, &binary, "batch", &second).await.status == 200).await;
     assert_eq!(token(&http, &binary, "batch", &first).await.status, 200, "the earlier secret works for an hour");
 
+    binary.run(&["--json", "clients", "disable", "batch"], "");
+    becomes("a disabled client", async || token(&http, &binary, "batch", &second).await.status == 401).await;
+    let listed = binary.run(&["--json", "clients", "list"], "");
+    let batch = listed.as_array().unwrap().iter().find(|client| client["client_id"] == "batch").unwrap();
+    assert_eq!(batch["disabled"], true);
+    let since = binary.run(&["--json", "clients", "show", "batch"], "")["disabled_at"].clone();
+    let again = binary.run(&["--json", "clients", "disable", "batch"], "");
+    assert_eq!(again, serde_json::json!({ "client_id": "batch", "disabled": true }));
+    assert_eq!(binary.run(&["--json", "clients", "show", "batch"], "")["disabled_at"], since, "since the first time");
+    refused(&binary, &["clients", "disable", "nobody"], "");
+    refused(&binary, &["clients", "enable", "nobody"], "");
+    binary.run(&["--json", "clients", "enable", "batch"], "");
+    becomes("an enabled client", async || token(&http, &binary, "batch", &second).await.status == 200).await;
+
     binary.run(&["--json", "clients", "delete", "batch", "--yes"], "");
     becomes("a deleted client", async || token(&http, &binary, "batch", &second).await.status == 401).await;
     binary.kill();

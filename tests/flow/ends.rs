@@ -78,9 +78,7 @@ async fn issue_and_end(server: &TestServer, end: End, client: &str, index: usize
         End::UserDisabled => app.store.set_user_disabled(user.id, true, now, event()).await.unwrap(),
         End::UserDeleted => app.store.delete_user(user.id, event()).await.unwrap(),
         End::ClientDisabled => {
-            let tables = crate::store::Tables::of(server).await;
-            let micros = now.micros();
-            tables.run(&format!("UPDATE clients SET disabled_at = {micros} WHERE client_id = '{client}'")).await;
+            assert_eq!(app.store.set_client_disabled(client, true, now, event()).await.unwrap(), Some(true));
             app.reload().await.unwrap();
         }
         End::ClientDeleted => {
@@ -98,6 +96,25 @@ async fn assert_ended(server: &TestServer, end: End, token: &str) {
 }
 
 on_each_database! {
+    async fn what_a_client_was_granted_stays_ended_when_it_is_enabled_again(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let tokens = server.tokens("shop", "ada").await;
+        let refresh = tokens["refresh_token"].as_str().unwrap();
+        for (disabled, status) in [(true, 401), (false, 400)] {
+            let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::ClientChanged)).unwrap();
+            let now = server.app.clock.now();
+            assert_eq!(server.app.store.set_client_disabled("shop", disabled, now, event).await.unwrap(), Some(true));
+            server.app.reload().await.unwrap();
+            assert_eq!(server.refresh("shop", refresh).await.status, status, "disabled: {disabled}");
+            assert_eq!(server.userinfo(tokens["access_token"].as_str().unwrap()).await.status, 401);
+        }
+        assert_eq!(server.app.store.audit_events("client_changed", 10).await.unwrap().len(), 2);
+        // It works again, for what is granted anew.
+        let fresh = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.refresh("shop", &fresh).await.status, 200);
+    }
+
     async fn of_jwts_in_a_list(server) {
         server.add_client(ClientSpec::api("api", "https://api.example")).await;
         for (index, end) in End::ALL.into_iter().enumerate() {

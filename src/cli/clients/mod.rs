@@ -55,6 +55,18 @@ pub(super) enum ClientsCommand {
         #[arg(long, value_name = "DURATION", default_value = "24h")]
         overlap: Seconds,
     },
+    /// Keep a client from getting and using anything; what users granted it ends
+    Disable {
+        /// The client's id
+        #[arg(value_name = "ID")]
+        client_id: String,
+    },
+    /// Let a disabled client work again
+    Enable {
+        /// The client's id
+        #[arg(value_name = "ID")]
+        client_id: String,
+    },
     /// Delete a client with all that users granted it
     Delete {
         /// The client's id
@@ -85,6 +97,8 @@ pub(super) async fn run(app: &App, command: ClientsCommand, format: Format) -> R
         ClientsCommand::Show { client_id } => show::show(&find(app, &client_id).await?),
         ClientsCommand::Edit { client_id, flags } => edit(app, &client_id, *flags).await,
         ClientsCommand::RotateSecret { client_id, overlap } => rotate_secret(app, &client_id, overlap).await,
+        ClientsCommand::Disable { client_id } => set_disabled(app, &client_id, true).await,
+        ClientsCommand::Enable { client_id } => set_disabled(app, &client_id, false).await,
         ClientsCommand::Delete { client_id, yes } => delete(app, &client_id, yes).await,
     }
 }
@@ -188,6 +202,16 @@ async fn rotate_secret(app: &App, client_id: &str, overlap: Seconds) -> Result<R
     show_secret(&mut json, secret.expose_secret());
     let pairs = [("client_id", client_id.to_owned()), ("client_secret", secret.expose_secret().to_owned())];
     Ok(Report { text: fields(&pairs), json })
+}
+
+async fn set_disabled(app: &App, client_id: &str, disabled: bool) -> Result<Report, Failure> {
+    let state = if disabled { "disabled" } else { "enabled" };
+    let event = AuditEvent::by_cli(AuditKind::ClientChanged).client(client_id).detail("disabled", disabled);
+    let event = app.audit_record(event)?;
+    let changed = app.store.set_client_disabled(client_id, disabled, app.clock.now(), event).await?;
+    let changed = changed.ok_or_else(|| ClientProblem::Unknown(client_id.to_owned()))?;
+    let line = if changed { format!("{state} {client_id}") } else { format!("{client_id} was {state} before") };
+    Ok(Report::line(json!({ "client_id": client_id, "disabled": disabled }), line))
 }
 
 async fn delete(app: &App, client_id: &str, yes: bool) -> Result<Report, Failure> {

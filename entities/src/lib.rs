@@ -416,6 +416,7 @@ entity! {
     status_entry = "status_entries" {
         /// List and index as one number.
         key slot: i64,
+        /// The grant; of a client's token for itself the client.
         grant_id: Uuid,
         expires_at: i64,
         /// Set where the token was ended by itself, or its grant was removed; everything else is seen by its grant.

@@ -57,7 +57,7 @@ pub struct AccessTokenClaims<'a> {
 pub struct Form {
     /// JWT or opaque.
     pub format: AccessTokenFormat,
-    /// A bit of a status list says whether it was revoked; only a JWT of a person's grant has one.
+    /// A bit of a status list says whether it was revoked; only a JWT has one.
     pub status_list: bool,
     /// Seconds that it lives.
     pub lifetime: u64,
@@ -76,8 +76,8 @@ pub enum Holder {
 ///
 /// - A resource's wish counts more than the client's. Of several resources that differ, `opaque` is followed: a JWT
 ///   would tell the one what the other wants hidden, while every resource server can introspect.
-/// - Protocol decision 20: the status list where the client or any of the resources wants it, and never for a client's
-///   token for itself, which nobody but the client can end.
+/// - Protocol decision 20: the status list where the client or any of the resources wants it; for a client's token for
+///   itself only where the client does, for each such token costs a write.
 /// - The shortest life that any resource or the client allows.
 pub fn form<'a>(
     client: &ClientMetadata,
@@ -93,11 +93,12 @@ pub fn form<'a>(
         }
         Some(AccessTokenFormat::Opaque) => AccessTokenFormat::Opaque,
     };
-    let wanted = client.access_token_status_list || resources.clone().any(|resource| resource.access_token_status_list);
+    let wanted = client.access_token_status_list
+        || (holder == Holder::Person && resources.clone().any(|resource| resource.access_token_status_list));
     let lifetime = resources
         .filter_map(|resource| resource.access_token_lifetime)
         .fold(client.access_token_lifetime.unwrap_or(lifetime), u64::min);
-    Form { format, status_list: wanted && format == AccessTokenFormat::Jwt && holder == Holder::Person, lifetime }
+    Form { format, status_list: wanted && format == AccessTokenFormat::Jwt, lifetime }
 }
 
 /// RFC 9068 §3, protocol decision 16: the granted resources, else the client's default resource, else the issuer;
@@ -168,7 +169,15 @@ mod tests {
             let form = form(&client, resources.iter(), Holder::Person, 1800);
             assert_eq!((form.format, form.status_list, form.lifetime), expected, "{resources:?}");
         }
-        assert!(!form(&client(None, None, true), [].iter(), Holder::Client, 1800).status_list);
+        let own = |client: &ClientMetadata, wish: bool| {
+            form(client, [resource(None, None, wish)].iter(), Holder::Client, 1800).status_list
+        };
+        assert!(own(&client(None, None, true), false));
+        assert!(!own(&client(Some(Opaque), None, true), false));
+        assert!(
+            !own(&client(None, None, false), true),
+            "a resource makes no write of what clients have for themselves"
+        );
     }
 
     #[test]

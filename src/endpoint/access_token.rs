@@ -9,6 +9,7 @@ use keyward_protocol::opaque_token as opaque;
 use crate::app::App;
 use crate::fault::Fault;
 use crate::issuer::parse_grant_name;
+use crate::status_list;
 use crate::store::authorization::LiveGrant;
 
 /// A token that was issued by this server and hasn't expired. Whether it is live is another question.
@@ -105,10 +106,17 @@ impl PresentedToken {
                 None if i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds()) => {
                     return Ok(LiveToken::Ended);
                 }
-                None if token.sub == token.client_id && !app.store.is_marked(mark).await? => {
-                    return Ok(LiveToken::OfClient);
+                None if token.sub != token.client_id || app.store.is_marked(mark).await? => {
+                    return Ok(LiveToken::Ended);
                 }
-                None => return Ok(LiveToken::Ended),
+                // Its entry, where it has one, says that it ended when the client was disabled.
+                None => {
+                    let ended = match status_list::slot_of(app, token).await? {
+                        Some(slot) => app.store.is_entry_ended(slot).await?,
+                        None => false,
+                    };
+                    return Ok(if ended { LiveToken::Ended } else { LiveToken::OfClient });
+                }
                 Some(name) => match parse_grant_name(name) {
                     Some(id) => id,
                     None => return Ok(LiveToken::Ended),

@@ -48,8 +48,8 @@ impl Drawn {
             }
             false => None,
         };
-        let listed = holder == Holder::Person
-            && (metadata.access_token_status_list || wishes.any(|wish| wish.access_token_status_list));
+        let listed = metadata.access_token_status_list
+            || (holder == Holder::Person && wishes.any(|wish| wish.access_token_status_list));
         let slot = if listed { Some(Box::pin(status_list::next_slot(app)).await?) } else { None };
         Ok(Self { jti: app.random.name()?, opaque, slot })
     }

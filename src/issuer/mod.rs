@@ -11,6 +11,7 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use keyward_keys::{Algorithm, KeyState, SigningKey, TokenType};
 use keyward_protocol::access_token::Holder;
 use keyward_protocol::authorization_request::OPENID;
+use keyward_protocol::client_authentication::FAILED;
 use keyward_protocol::scope::ScopeSet;
 use serde::Serialize;
 use uuid::Uuid;
@@ -20,7 +21,7 @@ use crate::app::App;
 use crate::fault::Fault;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
-use crate::store::access_token::{PlannedForm, PlannedToken, TokenOwner, TokenPlanner};
+use crate::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
 use crate::store::authorization::LiveGrant;
 use crate::store::client::RegisteredClient;
 
@@ -165,10 +166,12 @@ impl Issuing {
     }
 }
 
-/// The access token of a client for itself (RFC 6749 §4.4): as a JWT one look into memory and one signature.
+/// The access token of a client for itself (RFC 6749 §4.4): as a JWT one look into memory and one signature, and a write
+/// only where the client wants it in a status list.
 ///
 /// # Errors
-/// Where there is no chance or key to be had, or an opaque token can't be stored.
+/// Where there is no chance or key to be had, or what is to be remembered can't be stored; `invalid_client` where the
+/// client was deleted or disabled meanwhile.
 pub async fn for_client(
     app: &App,
     client: &AuthenticatedClient,
@@ -190,13 +193,23 @@ pub async fn for_client(
         now: app.clock.now(),
     };
     let planned = plan.of_client(scope, &resources)?;
+    let remember = async || match Box::pin(app.store.remember_access_token(planned.clone(), client.id)).await? {
+        true => Ok(()),
+        false => Err(Failure::from(FAILED)),
+    };
     let access_token = match (&planned.form, opaque) {
         (PlannedForm::Opaque { .. }, Some(text)) => {
-            let owner = TokenOwner { client: client.id, grant: None };
-            Box::pin(app.store.remember_access_token(planned.clone(), owner)).await?;
+            remember().await?;
             text
         }
-        _ => access_token::sign(app, access_token_key(app, &client)?.as_ref(), &client, &planned, None)?,
+        (form, _) => {
+            // First the key: a missing one writes nothing.
+            let key = access_token_key(app, &client)?;
+            if matches!(form, PlannedForm::ListedJwt(_)) {
+                remember().await?;
+            }
+            access_token::sign(app, &key, &client, &planned, None)?
+        }
     };
     Ok(answer(&planned, access_token, None, None))
 }

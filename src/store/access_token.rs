@@ -112,12 +112,24 @@ pub struct TokenOwner {
 }
 
 impl Store {
-    /// Remembers a token that no grant's act wrote: a client's own (RFC 6749 §4.4).
+    /// Remembers a token that no grant's act wrote: a client's own (RFC 6749 §4.4). `false` where the client was deleted or
+    /// disabled meanwhile: who does so ends what is remembered by then, and nothing may come behind it.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn remember_access_token(&self, token: PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
-        self.act(move |mut act| Box::pin(async move { remember(&mut act, &token, owner).await })).await
+    pub async fn remember_access_token(&self, token: PlannedToken, client: Uuid) -> Result<bool, Fault> {
+        static TEXT: StatementText = StatementText::new();
+        self.act(move |mut act| {
+            Box::pin(async move {
+                let statement = act.fixed(&TEXT, vec![client.into()], || super::client::standing(client));
+                if act.rows(statement).await?.is_empty() {
+                    return Ok(false);
+                }
+                remember(&mut act, &token, TokenOwner { client, grant: None }).await?;
+                Ok(true)
+            })
+        })
+        .await
     }
 
     /// The opaque token of this hash.
@@ -160,20 +172,31 @@ impl Store {
     }
 }
 
+/// Ends what is remembered of a client's tokens for itself. `now` is in microseconds. The caller has locked the client and
+/// taken its turn with cleaning up.
+pub(super) async fn end_own(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
+    let opaque = Query::delete()
+        .from_table(opaque_token::Entity)
+        .and_where(Expr::col(opaque_token::Column::Client).eq(client))
+        .and_where(Expr::col(opaque_token::Column::GrantId).is_null())
+        .take();
+    act.run(&opaque).await?;
+    super::status_list::mark_entries_of_client(act, client, now).await
+}
+
 /// Writes what is remembered of a token; nothing for a plain JWT.
 pub(super) async fn remember(act: &mut Act<'_>, token: &PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
     match (&token.form, owner.grant) {
         (PlannedForm::Jwt, _) => Ok(()),
-        (PlannedForm::ListedJwt(slot), Some(grant_id)) => {
+        (PlannedForm::ListedJwt(slot), grant) => {
             let row = status_entry::Model {
                 slot: slot.number(),
-                grant_id,
+                grant_id: grant.unwrap_or(owner.client),
                 expires_at: token.expires_at.micros(),
                 ended_at: None,
             };
             act.insert(row).await
         }
-        (PlannedForm::ListedJwt(_), None) => Err(Fault::broken("a client's own token is in no status list")),
         (PlannedForm::Opaque { token_hash, client_id }, grant_id) => {
             let row = opaque_token::Model {
                 token_hash: token_hash.to_vec(),

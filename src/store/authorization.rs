@@ -1,8 +1,6 @@
 //! Authorization codes and consents: issuing and redeeming.
 
-use keyward_entities::{
-    StatementText, audit_event, authorization_code, client, consent, grant, refresh_token, session, user,
-};
+use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::claims_request::ClaimsRequest;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
@@ -150,15 +148,6 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 let now = issue.code.issued_at;
-                // The client's row is there until the code is stored: who deletes it waits, and finds the code. The lock
-                // is the one that a foreign key takes; it hinders nobody else.
-                let standing_client = Query::select()
-                    .column(client::Column::Id)
-                    .from(client::Entity)
-                    .and_where(Expr::col(client::Column::Id).eq(issue.code.client))
-                    .and_where(Expr::col(client::Column::DisabledAt).is_null())
-                    .lock(LockType::KeyShare)
-                    .take();
                 // The rows stay as they are until the code is stored. A session that is touched is locked as for the
                 // change at once: two that share a lock and both want more would wait for each other.
                 let lock = if issue.touch_session { LockType::NoKeyUpdate } else { LockType::Share };
@@ -169,7 +158,12 @@ impl Store {
                         session::Entity,
                         Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
                     )
-                    .join_subquery(JoinType::InnerJoin, standing_client.clone(), Alias::new("client"), Expr::val(true))
+                    .join_subquery(
+                        JoinType::InnerJoin,
+                        super::client::standing(issue.code.client),
+                        Alias::new("client"),
+                        Expr::val(true),
+                    )
                     .and_where(Expr::col((session::Entity, session::Column::Id)).eq(issue.code.session_id))
                     .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
                     .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
@@ -177,7 +171,7 @@ impl Store {
                     .take();
                 let statement = act.backend().build(&select);
                 if act.rows(statement).await?.is_empty() {
-                    let statement = act.backend().build(&standing_client);
+                    let statement = act.backend().build(&super::client::standing(issue.code.client));
                     let stands = !act.rows(statement).await?.is_empty();
                     return Ok(if stands { Issued::OwnerEnded } else { Issued::ClientGone });
                 }

@@ -4,7 +4,7 @@ use keyward_entities::{StatementText, audit_event, client, client_audience, clie
 use keyward_keys::ClientKeys;
 use keyward_protocol::Timestamp;
 use keyward_protocol::client_metadata::ClientMetadata;
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement};
+use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, LockType};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use uuid::Uuid;
 
@@ -272,6 +272,7 @@ impl Store {
         self.act(move |mut act| {
             Box::pin(async move {
                 directory::lock(&mut act).await?;
+                super::cleanup::take_turn(&mut act).await?;
                 let Some(row) = act.one(select).await? else { return Ok(None) };
                 if row.disabled_at.is_some() == disabled {
                     return Ok(Some(false));
@@ -284,6 +285,7 @@ impl Store {
                 act.run(&update).await?;
                 if disabled {
                     // What was given before doesn't come back when the client does, as with a person.
+                    super::access_token::end_own(&mut act, row.id, now.micros()).await?;
                     super::grant::end_all(
                         &mut act,
                         Expr::col(grant::Column::Client).eq(row.id),
@@ -321,6 +323,18 @@ impl Store {
         })
         .await
     }
+}
+
+/// A client that isn't disabled, as it is until the act is over: whoever deletes or disables it waits, and finds what the
+/// act wrote. On PostgreSQL the lock is the one that a foreign key takes; it hinders nobody else.
+pub(super) fn standing(id: Uuid) -> SelectStatement {
+    Query::select()
+        .column(client::Column::Id)
+        .from(client::Entity)
+        .and_where(Expr::col(client::Column::Id).eq(id))
+        .and_where(Expr::col(client::Column::DisabledAt).is_null())
+        .lock(LockType::KeyShare)
+        .take()
 }
 
 /// The longest that `tokens.access_token_lifetime` can be set to, in seconds.

@@ -322,7 +322,7 @@ pub(super) async fn remove_of_client(act: &mut Act<'_>, client: Uuid, now: i64) 
         Expr::col(authorization_code::Column::Client).eq(client),
         Expr::col(grant::Column::Client).eq(client),
     ];
-    remove(act, of, now).await
+    remove(act, of, Some(client), now).await
 }
 
 /// Removes what a user granted. `now` is in microseconds. As with [`remove_of_client`], the user is locked.
@@ -332,11 +332,17 @@ pub(super) async fn remove_of_user(act: &mut Act<'_>, user: Uuid, now: i64) -> R
         Expr::col(authorization_code::Column::UserId).eq(user),
         Expr::col(grant::Column::UserId).eq(user),
     ];
-    remove(act, of, now).await
+    remove(act, of, None, now).await
 }
 
-/// Removes consents, codes and grants with all that hangs on them, in the order of locks (`docs/architecture.md`).
-async fn remove(act: &mut Act<'_>, [consents, codes, which]: [Expr; 3], now: i64) -> Result<(), Fault> {
+/// Removes consents, codes and grants with all that hangs on them, and ends the tokens that `client` has for itself, in the
+/// order of locks (`docs/architecture.md`).
+async fn remove(
+    act: &mut Act<'_>,
+    [consents, codes, which]: [Expr; 3],
+    client: Option<Uuid>,
+    now: i64,
+) -> Result<(), Fault> {
     act.run(&Query::delete().from_table(consent::Entity).and_where(consents).take()).await?;
     // Who was redeeming one of them has by now made the grant that is removed here.
     act.run(&Query::delete().from_table(authorization_code::Entity).and_where(codes).take()).await?;
@@ -350,6 +356,9 @@ async fn remove(act: &mut Act<'_>, [consents, codes, which]: [Expr; 3], now: i64
     while act.run(&tokens).await? > 0 {}
     // After the tokens: who was using one of them has by now written the entry that is marked here.
     super::status_list::mark_entries_of(act, ids, now).await?;
+    if let Some(client) = client {
+        access_token::end_own(act, client, now).await?;
+    }
     lock_in_order(act, which.clone()).await?;
     let grants = Query::delete().from_table(grant::Entity).and_where(which).take();
     act.run(&grants).await.map(drop)

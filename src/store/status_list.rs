@@ -3,13 +3,15 @@
 //! A token in a list ends as every other: with its grant, user, session or client, of which nobody who ends one of them
 //! need know. What has ended lately is found by the indices over the moments of ends, and joined to the entries; so the
 //! cost of a look grows with what ended and not with what was issued. Where a grant's row is removed, the entries are
-//! marked first, in the same act.
+//! marked first, in the same act. So are those of a client's tokens for itself, which have the client in the grant's place,
+//! where the client is disabled or deleted.
 
 use keyward_entities::{audit_event, client, grant, session, status_entry, status_list, user};
 use keyward_protocol::Timestamp;
 use keyward_protocol::status_list::{ENTRIES, Slot};
 use sea_orm::sea_query::{Expr, ExprTrait, OnConflict, Order, Query, SelectStatement};
-use sea_orm::{EntityTrait, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use uuid::Uuid;
 
 use super::{Act, Store};
 use crate::fault::Fault;
@@ -77,6 +79,17 @@ impl Store {
             })
         })
         .await
+    }
+
+    /// Whether the token of this entry was ended by itself, or its grant's row is gone.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn is_entry_ended(&self, slot: Slot) -> Result<bool, Fault> {
+        let select = status_entry::Entity::find()
+            .filter(status_entry::Column::Slot.eq(slot.number()))
+            .filter(status_entry::Column::EndedAt.is_not_null());
+        self.read(move |mut act| Box::pin(async move { act.exists(select).await })).await
     }
 
     /// Marks an access token as revoked (see `replay.rs`), and its entry where it is in a list.
@@ -185,6 +198,11 @@ fn ended(since: Option<Timestamp>) -> Vec<SelectStatement> {
 /// Marks the entries of these grants as ended, before their rows are removed. `grants` selects ids.
 pub(super) async fn mark_entries_of(act: &mut Act<'_>, grants: SelectStatement, now: i64) -> Result<(), Fault> {
     mark_ended(act, Expr::col(status_entry::Column::GrantId).in_subquery(grants), now).await
+}
+
+/// Marks the entries of a client's tokens for itself as ended.
+pub(super) async fn mark_entries_of_client(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
+    mark_ended(act, Expr::col(status_entry::Column::GrantId).eq(client), now).await
 }
 
 async fn mark_ended(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {

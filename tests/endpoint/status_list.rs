@@ -1,6 +1,7 @@
 //! Status lists (draft-ietf-oauth-status-list-21): what a token names, what is served, and to whom it costs nothing.
 
 use keyward::app::App;
+use keyward::audit::{AuditEvent, AuditKind};
 use keyward::status_list;
 
 use crate::support::server::{Answer, claims};
@@ -13,6 +14,13 @@ fn listed(id: &'static str) -> ClientSpec {
 
 async fn token(server: &TestServer, client: &str) -> String {
     server.tokens(client, "ada").await["access_token"].as_str().unwrap().to_owned()
+}
+
+/// A client's token for itself.
+async fn own_token(server: &TestServer, client: &str) -> String {
+    let answer = server.token(client, &[("grant_type", "client_credentials")]).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["access_token"].as_str().unwrap().to_owned()
 }
 
 async fn lists(server: &TestServer) -> Vec<String> {
@@ -108,13 +116,54 @@ on_each_database! {
     async fn who_does_not_ask_for_it_pays_nothing(server) {
         server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop")).await;
-        server.add_client(ClientSpec::machine("batch").with(|client| client.access_token_status_list = true)).await;
+        // What an API wishes for its users' tokens makes no write of those that its clients have for themselves.
+        server.add_client(ClientSpec::api("api", "https://api.example").with(|client| {
+            client.resource_tokens.access_token_status_list = true;
+        })).await;
+        server.add_client(ClientSpec::machine("batch").with(|client| {
+            client.resources = vec!["https://api.example".into()];
+        })).await;
         assert!(reference(&token(server, "shop").await).is_none());
         let (_, acts) = server.app.store.uses();
-        let machine = server.token("batch", &[("grant_type", "client_credentials")]).await.json();
-        assert!(reference(machine["access_token"].as_str().unwrap()).is_none(), "a client's own token never is in one");
+        assert!(reference(&own_token(server, "batch").await).is_none());
         assert_eq!(server.app.store.uses().1, acts, "and is written nowhere");
         assert!(lists(server).await.is_empty());
+    }
+
+    async fn a_clients_token_for_itself_is_in_one_where_the_client_asks_for_it(server) {
+        let machine = || ClientSpec::machine("batch").with(|client| client.access_token_status_list = true);
+        server.add_client(machine()).await;
+        let (first, second) = (own_token(server, "batch").await, own_token(server, "batch").await);
+        assert_ne!(reference(&first), reference(&second), "each its own place");
+        assert!(!is_revoked(server, &first).await);
+        assert_eq!(server.revoke("batch", &first).await.status, 200);
+        server.advance(1);
+        assert!(is_revoked(server, &first).await);
+        assert!(!is_revoked(server, &second).await);
+        assert_eq!(server.introspect("batch", &second).await.json()["active"], true);
+        // Disabled, and enabled again: what was given before doesn't come back, neither here nor there.
+        for disabled in [true, false] {
+            let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::ClientChanged)).unwrap();
+            let now = server.app.clock.now();
+            server.app.store.set_client_disabled("batch", disabled, now, event).await.unwrap();
+        }
+        server.app.reload().await.unwrap();
+        server.advance(1);
+        assert!(is_revoked(server, &second).await);
+        assert_eq!(server.introspect("batch", &second).await.text, "{\"active\":false}");
+        let third = own_token(server, "batch").await;
+        assert!(!is_revoked(server, &third).await);
+        let client = server.app.store.find_client("batch").await.unwrap().unwrap().id;
+        let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::ClientDeleted)).unwrap();
+        server.app.store.delete_client(client, event).await.unwrap();
+        server.advance(1);
+        assert!(is_revoked(server, &third).await);
+        let later = server.second_node().await;
+        assert!(is_revoked(&later, &third).await, "at a node that starts later");
+        later.stop().await;
+        // The server believes for a moment that the client stands; no token comes behind its deletion.
+        let answer = server.token("batch", &[("grant_type", "client_credentials")]).await;
+        assert_eq!((answer.status, answer.error()), (401, "invalid_client".to_owned()));
     }
 
     async fn a_resource_may_ask_for_it(server) {

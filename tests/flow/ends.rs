@@ -101,6 +101,18 @@ on_each_database! {
         server.add_client(ClientSpec::web("shop")).await;
         let tokens = server.tokens("shop", "ada").await;
         let refresh = tokens["refresh_token"].as_str().unwrap();
+        server.add_client(ClientSpec::machine("batch").with(|client| {
+            client.access_token_format = Some(AccessTokenFormat::Opaque);
+        })).await;
+        let own = server.token("batch", &[("grant_type", "client_credentials")]).await.json();
+        let own = own["access_token"].as_str().unwrap();
+        assert_eq!(server.introspect("batch", own).await.json()["active"], true);
+        for disabled in [true, false] {
+            let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
+            server.app.store.set_client_disabled("batch", disabled, server.app.clock.now(), event).await.unwrap();
+        }
+        server.app.reload().await.unwrap();
+        assert_eq!(server.introspect("batch", own).await.text, "{\"active\":false}", "an opaque token of its own");
         for (disabled, status) in [(true, 401), (false, 400)] {
             let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::ClientChanged)).unwrap();
             let now = server.app.clock.now();

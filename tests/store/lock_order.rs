@@ -68,15 +68,17 @@ async fn nobody_waits_in_a_circle() {
             }
             Ok(())
         };
+        let disable = async || app.store.set_client_disabled("shop", true, now, event()).await.map(drop);
         let outcomes = tokio::join!(
             clean(),
+            disable(),
             app.store.delete_user(ada, event()),
             app.store.set_password(bob, "new".into(), now, event()),
             app.store.disconnect_app(bob, client, now, event()),
             app.store.delete_client(client, event()),
             clean(),
         );
-        let outcomes = [outcomes.0, outcomes.1, outcomes.2, outcomes.3, outcomes.4, outcomes.5];
+        let outcomes = [outcomes.0, outcomes.1, outcomes.2, outcomes.3, outcomes.4, outcomes.5, outcomes.6];
         assert!(outcomes.iter().all(Result::is_ok), "round {round}: {outcomes:?}");
         for table in ["grants", "refresh_tokens", "authorization_codes"] {
             assert_eq!(tables.number(&format!("SELECT COUNT(*) FROM {table}")).await, 0, "round {round}: {table}");

@@ -83,7 +83,8 @@ pub(in crate::cli) struct MetadataFlags {
     /// Form of its access tokens, jwt or opaque, or `default` for jwt; a resource's own wish counts more
     #[arg(long, value_name = "FORMAT", value_parser = own_format)]
     access_token_format: Option<Choice<AccessTokenFormat>>,
-    /// Put access tokens of its users into a status list, so that resource servers hear of a revocation
+    /// Put its access tokens into a status list, so that resource servers hear of a revocation; one for itself is then a
+    /// write
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     status_list: Option<bool>,
     /// Algorithm of signed introspection answers that it gets

@@ -1,10 +1,10 @@
 //! Clients and their secrets.
 
-use keyward_entities::{StatementText, audit_event, client, client_audience, client_secret, grant};
+use keyward_entities::{StatementText, audit_event, authorization_code, client, client_audience, client_secret, grant};
 use keyward_keys::ClientKeys;
 use keyward_protocol::Timestamp;
 use keyward_protocol::client_metadata::ClientMetadata;
-use sea_orm::sea_query::{Expr, ExprTrait, Query, SelectStatement, LockType};
+use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query, SelectStatement};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Value};
 use uuid::Uuid;
 
@@ -284,6 +284,16 @@ impl Store {
                     .take();
                 act.run(&update).await?;
                 if disabled {
+                    // Codes that weren't used end too. Who is redeeming one has by then made the grant that ends below.
+                    let unused = Query::update()
+                        .table(authorization_code::Entity)
+                        .value(authorization_code::Column::ExpiresAt, now.micros())
+                        .and_where(Expr::col(authorization_code::Column::LookAgainAt).is_null())
+                        .and_where(Expr::col(authorization_code::Column::ExpiresAt).gt(now.micros()))
+                        .and_where(Expr::col(authorization_code::Column::Client).eq(row.id))
+                        .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
+                        .take();
+                    act.run(&unused).await?;
                     // What was given before doesn't come back when the client does, as with a person.
                     super::access_token::end_own(&mut act, row.id, now.micros()).await?;
                     super::grant::end_all(

@@ -113,6 +113,47 @@ on_each_database! {
     }
 }
 
+on_each_database! {
+    async fn what_is_given_beside_a_disabling_ends_with_it(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let set = async |disabled: bool| {
+            let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::ClientChanged)).unwrap();
+            let now = server.app.clock.now();
+            assert_eq!(server.app.store.set_client_disabled("shop", disabled, now, event).await.unwrap(), Some(true));
+        };
+        for round in 0..6 {
+            let browser = Browser::new(server);
+            let mut codes = Vec::new();
+            for _ in 0..12 {
+                codes.push(browser.code(&server.authorize_url("shop", &[]), "ada").await);
+            }
+            let disabling = async {
+                for _ in 0..round {
+                    server.userinfo("nothing").await;
+                }
+                set(true).await;
+            };
+            let redemptions = join_all(codes.iter().map(|code| server.redeem("shop", code)));
+            let (answers, ()) = tokio::join!(redemptions, disabling);
+            set(false).await;
+            server.app.reload().await.unwrap();
+            for (answer, code) in answers.iter().zip(&codes) {
+                match answer.status {
+                    200 => {
+                        let refresh = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+                        assert_eq!(server.refresh("shop", &refresh).await.error(), "invalid_grant", "round {round}");
+                    }
+                    400 | 401 => {
+                        assert_eq!(server.redeem("shop", code).await.error(), "invalid_grant", "round {round}");
+                    }
+                    _ => panic!("{answer:?}"),
+                }
+            }
+        }
+    }
+}
+
 on_each_store! {
     async fn a_hundred_uses_of_one_assertion_mark(server) {
         let now = server.app.clock.now();

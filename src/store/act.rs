@@ -169,11 +169,41 @@ impl Act<'_> {
         self.rows(statement).await?.first_mut().map(Row::record).transpose()
     }
 
+    /// Runs statements that change different rows, and gives how many each changed. On PostgreSQL they are one (a WITH of
+    /// all of them), for there each statement is a way to another process and back.
+    ///
+    /// # Errors
+    /// As [`Act::rows`].
+    pub async fn together(&mut self, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
+        let mut counts = Vec::with_capacity(statements.len());
+        if self.backend() == DbBackend::Sqlite || statements.len() < 2 {
+            for statement in statements {
+                counts.push(self.exec(statement).await?);
+            }
+            return Ok(counts);
+        }
+        let many = statements.len();
+        let Some(mut row) = self.rows(as_one(statements)).await?.into_iter().next() else {
+            return Err(Fault::broken("nothing was counted"));
+        };
+        for _ in 0..many {
+            let count: i64 = row.take("count")?;
+            counts.push(u64::try_from(count).map_err(Fault::broken)?);
+        }
+        Ok(counts)
+    }
+
     /// Inserts an entity.
     ///
     /// # Errors
     /// As [`Act::rows`].
     pub async fn insert<R: Record>(&mut self, record: R) -> Result<(), Fault> {
+        let statement = self.inserting(record);
+        self.exec(statement).await.map(drop)
+    }
+
+    /// The statement that inserts an entity.
+    pub fn inserting<R: Record>(&self, record: R) -> Statement {
         let values = record.into_values();
         let build = || {
             Query::insert()
@@ -183,8 +213,7 @@ impl Act<'_> {
                 .take()
         };
         let text = R::insert_text().get_or_build(self.backend(), || self.backend().build(&build()).sql);
-        let statement = Statement::from_sql_and_values(self.backend(), text, values);
-        self.exec(statement).await.map(drop)
+        Statement::from_sql_and_values(self.backend(), text, values)
     }
 
     /// A statement on a hot path, whose text is always the same but for its values: `build` is called once for each
@@ -207,6 +236,33 @@ impl Act<'_> {
         let statement = select.build(self.backend());
         Ok(!self.rows(statement).await?.is_empty())
     }
+}
+
+/// Changing statements of PostgreSQL as one, which gives a row with how many rows each changed.
+fn as_one(statements: Vec<Statement>) -> Statement {
+    let (mut parts, mut counts, mut values) = (String::from("WITH "), String::from(" SELECT "), Vec::new());
+    for (index, statement) in statements.into_iter().enumerate() {
+        let separator = if index == 0 { "" } else { ", " };
+        let text = renumbered(&statement.sql, values.len());
+        parts.push_str(&format!("{separator}w{index} AS ({text} RETURNING 1)"));
+        counts.push_str(&format!("{separator}(SELECT COUNT(*) FROM w{index})"));
+        values.extend(statement.values.map(|values| values.0).unwrap_or_default());
+    }
+    Statement::from_sql_and_values(DbBackend::Postgres, parts + &counts, values)
+}
+
+/// The text with its `$1` as `$1` behind so many values that come before. Statements are built: their texts have no `$`
+/// but those of values.
+fn renumbered(text: &str, before: usize) -> String {
+    let mut pieces = text.split('$');
+    let mut renumbered = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let digits = piece.find(|character: char| !character.is_ascii_digit()).unwrap_or(piece.len());
+        let (number, rest) = piece.split_at(digits);
+        let number = number.parse::<usize>().unwrap_or_default() + before;
+        renumbered.push_str(&format!("${number}{rest}"));
+    }
+    renumbered
 }
 
 /// Whether the connection broke, and not the database refused: the socket did, or the server ended the connection
@@ -283,4 +339,31 @@ pub fn select_record<R: Record>() -> sea_orm::sea_query::SelectStatement {
         select.column((Alias::new(R::TABLE), Alias::new(column)));
     }
     select
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statements_are_put_together() {
+        let statement = |text: &str, values: &[i64]| {
+            Statement::from_sql_and_values(DbBackend::Postgres, text, values.iter().map(|&value| value.into()))
+        };
+        let one = as_one(vec![
+            statement("UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL", &[1, 2]),
+            statement("INSERT INTO a (b, c) VALUES ($1, $2)", &[3, 4]),
+            statement("DELETE FROM e", &[]),
+            statement("DELETE FROM e WHERE f=$1", &[5]),
+        ]);
+        assert_eq!(
+            one.sql,
+            "WITH w0 AS (UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL RETURNING 1), \
+             w1 AS (INSERT INTO a (b, c) VALUES ($3, $4) RETURNING 1), w2 AS (DELETE FROM e RETURNING 1), \
+             w3 AS (DELETE FROM e WHERE f=$5 RETURNING 1) SELECT (SELECT COUNT(*) FROM w0), \
+             (SELECT COUNT(*) FROM w1), (SELECT COUNT(*) FROM w2), (SELECT COUNT(*) FROM w3)"
+        );
+        let values: Vec<Value> = (1..=5_i64).map(Value::from).collect();
+        assert_eq!(one.values.unwrap().0, values);
+    }
 }

@@ -134,9 +134,21 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<Consented>, Fault> {
-        let select =
-            consent::Entity::find().filter(consent::Column::UserId.eq(user)).filter(consent::Column::Client.eq(client));
-        let found = self.read(move |mut act| Box::pin(async move { act.one(select).await })).await?;
+        static TEXT: StatementText = StatementText::new();
+        let found: Option<consent::Model> = self
+            .read(move |mut act| {
+                Box::pin(async move {
+                    let statement = act.fixed(&TEXT, vec![user.into(), client.into()], || {
+                        let mut select = select_record::<consent::Model>();
+                        select
+                            .and_where(Expr::col(consent::Column::UserId).eq(user))
+                            .and_where(Expr::col(consent::Column::Client).eq(client))
+                            .take()
+                    });
+                    act.rows(statement).await?.first_mut().map(super::Row::record).transpose()
+                })
+            })
+            .await?;
         found.map(|row| consented(&row.scope, &row.claims)).transpose()
     }
 
@@ -150,26 +162,15 @@ impl Store {
                 let now = issue.code.issued_at;
                 // The rows stay as they are until the code is stored. A session that is touched is locked as for the
                 // change at once: two that share a lock and both want more would wait for each other.
-                let lock = if issue.touch_session { LockType::NoKeyUpdate } else { LockType::Share };
-                let select = Query::select()
-                    .column((user::Entity, user::Column::Id))
-                    .from(user::Entity)
-                    .inner_join(
-                        session::Entity,
-                        Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
-                    )
-                    .join_subquery(
-                        JoinType::InnerJoin,
-                        super::client::standing(issue.code.client),
-                        Alias::new("client"),
-                        Expr::val(true),
-                    )
-                    .and_where(Expr::col((session::Entity, session::Column::Id)).eq(issue.code.session_id))
-                    .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
-                    .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
-                    .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
-                    .take();
-                let statement = act.backend().build(&select);
+                static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
+                let [shared, exclusive] = &TEXTS;
+                let (text, lock) = match issue.touch_session {
+                    true => (exclusive, LockType::NoKeyUpdate),
+                    false => (shared, LockType::Share),
+                };
+                let (client, session) = (issue.code.client, issue.code.session_id);
+                let values = vec![client.into(), true.into(), session.into()];
+                let statement = act.fixed(text, values, || select_issuable(client, session, lock));
                 if act.rows(statement).await?.is_empty() {
                     let statement = act.backend().build(&super::client::standing(issue.code.client));
                     let stands = !act.rows(statement).await?.is_empty();
@@ -252,23 +253,26 @@ async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
     if act.backend() == DbBackend::Sqlite {
         return Ok(());
     }
-    let select = Query::select()
-        .column((authorization_code::Entity, authorization_code::Column::Id))
-        .from(authorization_code::Entity)
-        .inner_join(
-            user::Entity,
-            Expr::col((user::Entity, user::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
-        )
-        .inner_join(
-            session::Entity,
-            Expr::col((session::Entity, session::Column::Id))
-                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
-        )
-        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
-        .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")])
-        .take();
-    let statement = act.backend().build(&select);
+    static TEXT: StatementText = StatementText::new();
+    let build = || {
+        Query::select()
+            .column((authorization_code::Entity, authorization_code::Column::Id))
+            .from(authorization_code::Entity)
+            .inner_join(
+                user::Entity,
+                Expr::col((user::Entity, user::Column::Id))
+                    .equals((authorization_code::Entity, authorization_code::Column::UserId)),
+            )
+            .inner_join(
+                session::Entity,
+                Expr::col((session::Entity, session::Column::Id))
+                    .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
+            )
+            .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
+            .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")])
+            .take()
+    };
+    let statement = act.fixed(&TEXT, vec![code_hash.to_vec().into()], build);
     act.rows(statement).await.map(drop)
 }
 
@@ -364,25 +368,44 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         Some(token) => token.expires_at.min(redemption.grant_expires_at),
         None => redemption.grant_expires_at,
     };
-    let spend = Query::update()
-        .table(authorization_code::Entity)
-        .value(authorization_code::Column::SpentAt, now.micros())
-        // A spent code is kept as long as its grant, so that a replay ends the grant. This is when cleaning up looks
-        // whether the family still lives (see `cleanup.rs`).
-        .value(authorization_code::Column::LookAgainAt, Ord::max(look_again.micros(), code.expires_at))
-        .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
-        .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
-        .take();
-    if act.run(&spend).await? != 1 {
+    static SPEND: StatementText = StatementText::new();
+    // A spent code is kept as long as its grant, so that a replay ends the grant. This is when cleaning up looks whether
+    // the family still lives (see `cleanup.rs`).
+    let look_again = Ord::max(look_again.micros(), code.expires_at);
+    let spend = act.fixed(&SPEND, vec![now.micros().into(), look_again.into(), code.id.into()], || {
+        Query::update()
+            .table(authorization_code::Entity)
+            .value(authorization_code::Column::SpentAt, now.micros())
+            .value(authorization_code::Column::LookAgainAt, look_again)
+            .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
+            .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
+            .take()
+    });
+    let mut writes = vec![spend, act.inserting(live.grant.clone())];
+    writes.extend(redemption.refresh_token.map(|token| act.inserting(token.into_row(code.grant_id, now))));
+    if act.together(writes).await?.first() != Some(&1) {
         return Err(Fault::broken("a code was spent although its row was locked"));
     }
-    act.insert(live.grant.clone()).await?;
     let token_owner = TokenOwner { client: code.client, grant: Some(code.grant_id) };
     access_token::remember(act, &access_token, token_owner).await?;
-    if let Some(token) = redemption.refresh_token {
-        act.insert(token.into_row(code.grant_id, now)).await?;
-    }
     Ok(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })
+}
+
+/// The user of a session, where both and the client stand; none of them can end until the act is over.
+fn select_issuable(client: Uuid, session: Uuid, lock: LockType) -> SelectStatement {
+    Query::select()
+        .column((user::Entity, user::Column::Id))
+        .from(user::Entity)
+        .inner_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
+        )
+        .join_subquery(JoinType::InnerJoin, super::client::standing(client), Alias::new("client"), Expr::val(true))
+        .and_where(Expr::col((session::Entity, session::Column::Id)).eq(session))
+        .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
+        .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
+        .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
+        .take()
 }
 
 /// A code with its user, session and consent.

@@ -581,10 +581,10 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
                     .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
                     .take()
             });
-            if act.exec(spend).await? != 1 {
+            let insert = act.inserting(successor.into_row(token.grant_id, now));
+            if act.together(vec![spend, insert]).await?.first() != Some(&1) {
                 return Err(Fault::broken("a refresh token was spent although its row was locked"));
             }
-            act.insert(successor.into_row(token.grant_id, now)).await?;
             Ok(Refreshed::Rotated(live, access_token))
         }
     }

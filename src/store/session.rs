@@ -1,12 +1,13 @@
 //! Sessions of people at this server.
 
-use keyward_entities::{audit_event, session, user};
+use keyward_entities::{Record, StatementText, audit_event, session, user};
 use keyward_protocol::Timestamp;
 use keyward_protocol::session::SessionTimes;
-use sea_orm::sea_query::{Expr, ExprTrait, LockType, Query};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select};
 use uuid::Uuid;
 
+use super::act::select_record;
 use super::{Act, Store};
 use crate::fault::Fault;
 
@@ -25,12 +26,26 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn find_session(&self, session_hash: &[u8]) -> Result<Option<(session::Model, user::Model)>, Fault> {
-        let select = session::Entity::find().filter(session::Column::SessionHash.eq(session_hash));
+        static TEXT: StatementText = StatementText::new();
+        let hash = session_hash.to_vec();
         self.read(move |mut act| {
             Box::pin(async move {
-                let Some(session) = act.one(select).await? else { return Ok(None) };
-                let user = act.one(user::Entity::find().filter(user::Column::Id.eq(session.user_id))).await?;
-                Ok(user.map(|user| (session, user)))
+                let statement = act.fixed(&TEXT, vec![hash.clone().into()], || {
+                    let mut select = select_record::<session::Model>();
+                    for &column in <user::Model as Record>::COLUMNS {
+                        select.column((user::Entity, Alias::new(column)));
+                    }
+                    select
+                        .inner_join(
+                            user::Entity,
+                            Expr::col((user::Entity, user::Column::Id))
+                                .equals((session::Entity, session::Column::UserId)),
+                        )
+                        .and_where(Expr::col((session::Entity, session::Column::SessionHash)).eq(hash));
+                    select
+                });
+                let mut rows = act.rows(statement).await?;
+                rows.first_mut().map(|row| Ok((row.record()?, row.record()?))).transpose()
             })
         })
         .await

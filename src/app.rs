@@ -32,7 +32,6 @@ use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::schema::SchemaState;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
-use crate::strain::Strain;
 
 /// Clients kept in memory.
 const CACHED_CLIENTS: u64 = 10_000;
@@ -93,8 +92,6 @@ pub struct App {
     audit: AuditQueue,
     /// What is counted.
     pub metrics: Metrics,
-    /// Whether requests wait for their turn.
-    strain: Arc<Strain>,
     /// What was shed, for the log.
     pub shed_log: ShedLog,
     /// Places in status lists, and the signed lists.
@@ -207,7 +204,6 @@ impl App {
             published_keys,
             audit,
             metrics: Metrics::new(),
-            strain: Arc::default(),
             shed_log: ShedLog::default(),
             status_lists: StatusLists::default(),
             locales: Locales::load(),
@@ -395,14 +391,6 @@ impl App {
             self.store.add_scopes(missing, None).await?;
         }
         Ok(())
-    }
-
-    /// Whether a request that needs the database should be begun now (requirement RL-3).
-    ///
-    /// # Errors
-    /// [`Fault::Overloaded`] where more come than can be served.
-    pub fn admits(&self) -> Result<(), Fault> {
-        self.store.admits(self.strain.note(&self.clock))
     }
 
     /// The client of this identifier, if it isn't disabled.

@@ -28,5 +28,4 @@ pub mod settings;
 pub mod signing_keys;
 pub mod status_list;
 pub mod store;
-mod strain;
 pub mod telemetry;

@@ -22,6 +22,8 @@ use crate::telemetry;
 
 /// Time between the end of listening and that of idle connections, in milliseconds.
 const LAST_REQUESTS_MILLIS: u64 = 500;
+/// Connections that the system holds until they are accepted, as far as it allows so many.
+const BACKLOG: i32 = 4096;
 /// Connections to the address of the metrics that may be open at once.
 const METRICS_CONNECTIONS: usize = 64;
 
@@ -142,7 +144,11 @@ async fn redirect_to_https(app: Arc<App>, listener: TcpListener, handle: Handle<
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Fault> {
-    TcpListener::bind(address).map_err(|error| Fault::broken(format_args!("{address}: {error}")))
+    let failed = |error| Fault::broken(format_args!("{address}: {error}"));
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    // The standard library asks for room for 128: who comes beyond that waits for a second or three to try again.
+    SockRef::from(&listener).listen(BACKLOG).map_err(failed)?;
+    Ok(listener)
 }
 
 /// Answers GET `/metrics` on an address of its own.

@@ -192,6 +192,9 @@ fn runtime(threads: Threads) -> Result<Runtime, Failure> {
         // Whoever is woken by another thread, as that of the database, goes before what the network brings: a request that
         // was begun is finished first, and under more load than can be served it doesn't wait behind those that are refused.
         builder.global_queue_interval(1);
+        // So few sockets at once that a thread's own queue has room for their tasks: what doesn't fit would go to the queue
+        // of those who go first.
+        builder.max_io_events_per_tick(64);
     }
     builder.enable_all().build().map_err(|error| Failure::Fault(Fault::broken(error)))
 }

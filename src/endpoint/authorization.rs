@@ -68,7 +68,7 @@ fn refused_event(incoming: &Incoming, refusal: Refusal, actor: String) -> AuditE
 }
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
-    app.admits()?;
+    app.store.admits()?;
     let now = app.clock.now();
     if incoming.method == Method::POST {
         // OpenID Connect Core §3.1.2.1: POST is served too. Protocol decision 5: a POST from another site brings no Lax

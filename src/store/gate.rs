@@ -47,17 +47,12 @@ impl Gate {
     }
 
     /// Whether one would be let in now. A refusal counts as one at the gate itself, so that it stays closed while so many
-    /// come. Under strain, where requests wait for their turn before they come here, a quarter as many are let in, and
-    /// that strictly: what is admitted then is done soon.
+    /// come.
     ///
     /// # Errors
     /// As [`Gate::enter`].
-    pub(super) fn admits(&self, strained: bool) -> Result<(), Fault> {
-        let inside = self.inside.load(Ordering::Relaxed);
-        if strained && inside >= (self.most / 4).max(1) {
-            return Err(Fault::Overloaded("more requests wait than can be served"));
-        }
-        if self.guarding.load(Ordering::Relaxed) && inside >= self.most {
+    pub(super) fn admits(&self) -> Result<(), Fault> {
+        if self.guarding.load(Ordering::Relaxed) && self.inside.load(Ordering::Relaxed) >= self.most {
             self.unrefused.store(0, Ordering::Relaxed);
             return Err(FULL);
         }
@@ -141,25 +136,12 @@ mod tests {
         assert!(refused > 0);
         let (served, refused, longest) = serve(&gate, 400, 100);
         assert_eq!((served, refused, longest), (6400, 33_600, 64));
-        assert!(gate.admits(false).is_ok());
+        assert!(gate.admits().is_ok());
         let entered: Vec<_> = (0..64).map(|_| gate.enter()).collect();
-        assert!(gate.admits(false).is_err());
+        assert!(gate.admits().is_err());
         drop(entered);
         assert_eq!(serve(&gate, 60, 100), (6000, 0, 60));
         assert_eq!(serve(&gate, 300, 1), (300, 0, 300), "calm again: a burst is let in whole");
-    }
-
-    #[test]
-    fn under_strain_a_quarter_is_let_in() {
-        let gate = Arc::new(Gate::new(64));
-        let entered: Vec<_> = (0..15).map(|_| gate.enter()).collect();
-        assert!(gate.admits(true).is_ok());
-        let last = gate.enter();
-        assert!(gate.admits(true).is_err() && gate.admits(false).is_ok());
-        drop(last);
-        assert!(gate.admits(true).is_ok());
-        drop(entered);
-        assert!(Gate::new(1).admits(true).is_ok(), "never nobody");
     }
 
     #[test]

@@ -162,13 +162,12 @@ impl Store {
         }
     }
 
-    /// Whether an act would be let in now: for those who would rather not begin what the act would refuse. `strained` says
-    /// that requests wait before anybody looks at them.
+    /// Whether an act would be let in now: for those who would rather not begin what the act would refuse.
     ///
     /// # Errors
     /// [`Fault::Overloaded`] where it wouldn't.
-    pub fn admits(&self, strained: bool) -> Result<(), Fault> {
-        self.gate.admits(strained)
+    pub fn admits(&self) -> Result<(), Fault> {
+        self.gate.admits()
     }
 
     /// Runs an act in a transaction: committed if it gives `Ok`, undone if it gives a fault.

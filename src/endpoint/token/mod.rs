@@ -42,7 +42,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     // Before anything is spent or computed: under overload a refusal is to cost as little as it can. A client's own token
     // needs no act, as a JWT.
     if grant != GrantType::ClientCredentials {
-        app.admits()?;
+        app.store.admits()?;
     }
     let client = prove(app, incoming, claimed, &app.settings.endpoint("/token")).await?;
     // RFC 6749 §5.2: the authenticated client is not authorized to use this grant.

@@ -4,6 +4,8 @@
 //! Names end in a random part, so that a PostgreSQL database can be used for several runs. Nothing is taken away
 //! afterwards: on SQLite the whole folder goes.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
@@ -36,6 +38,8 @@ pub struct User {
 /// Everybody whom the scenarios use.
 pub struct Accounts {
     suffix: String,
+    /// Groups of users that were added.
+    groups: AtomicUsize,
     /// The audience of the tokens.
     pub resource: String,
     /// The resource server that introspects.
@@ -98,6 +102,7 @@ impl Accounts {
             web_rs256: web("bench-web-rs256", "RS256")?,
             resource,
             suffix,
+            groups: AtomicUsize::new(0),
         })
     }
 
@@ -106,9 +111,12 @@ impl Accounts {
     /// # Errors
     /// When a command of the server fails.
     pub fn add_users(&self, server: &Server, group: &str, count: usize) -> Result<Vec<User>, Failure> {
+        // A scenario that is measured again has people of its own.
+        let time = self.groups.fetch_add(1, Ordering::Relaxed);
         (0..count)
             .map(|number| {
-                let user = User { name: format!("{group}{number}-{}", self.suffix), password: random_text()? };
+                let name = format!("{group}{number}-{}-{time}", self.suffix);
+                let user = User { name, password: random_text()? };
                 let email = format!("{}@bench.example", user.name);
                 let arguments = ["users", "add", &user.name, "--email", &email, "--password-stdin", "--json"];
                 server.command(&arguments, &format!("{}\n", user.password))?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
+use futures_util::future::BoxFuture;
 use keyward_entities::{audit_event, scope};
 use keyward_guard::{AccessToken, KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
@@ -25,7 +26,7 @@ use crate::locale::Locales;
 use crate::metrics::Metrics;
 use crate::outbound::{Outbound, system_lookup};
 use crate::random::Random;
-use crate::secret::{self, Secrets};
+use crate::secret::{self, Audited, Opened, Secrets};
 use crate::settings::{DatabaseBackend, LiveSettings, Settings, SettingsError};
 use crate::status_list::StatusLists;
 use crate::store::client::RegisteredClient;
@@ -175,9 +176,23 @@ impl App {
     /// # Errors
     /// A message for the operator.
     pub async fn start(settings: Settings, clock: Clock) -> Result<Arc<Self>, Fault> {
+        // Its type is hidden: so many awaits lie in one another here that callers of callers would meet the compiler's limit.
+        let opening: BoxFuture<'_, _> = Box::pin(Self::open(settings, clock, AuditEvent::by_server));
+        Ok(opening.await?.0)
+    }
+
+    /// The same for a command, with the master key and the root secret, which the parts don't keep.
+    ///
+    /// # Errors
+    /// As [`App::start`].
+    pub async fn start_for_command(settings: Settings, clock: Clock) -> Result<(Arc<Self>, Opened), Fault> {
+        Self::open(settings, clock, AuditEvent::by_cli).await
+    }
+
+    async fn open(settings: Settings, clock: Clock, audited: Audited) -> Result<(Arc<Self>, Opened), Fault> {
         let random = Random::system();
         let store = Arc::new(open_store(&settings).await?);
-        let opened = secret::open_root(&settings, &store, random, clock.now()).await?;
+        let opened = secret::open_root(&settings, &store, random, &clock, audited).await?;
         let secrets = Secrets::derive(&opened.root)?;
         let wanted_access_token_algorithm: Algorithm =
             settings.tokens.access_token_algorithm.parse().map_err(Fault::broken)?;
@@ -219,7 +234,7 @@ impl App {
         app.add_missing_keys().await?;
         app.add_built_in_scopes().await?;
         app.reload().await?;
-        Ok(Arc::new(app))
+        Ok((Arc::new(app), opened))
     }
 
     /// Starts what runs beside the requests; it ends with the runtime.

@@ -4,13 +4,16 @@
 //! It goes by https to the internet at large and nowhere else: the address that is judged is the one that is connected
 //! to, so that a name which answers differently the second time gains nothing; each redirect, where any is followed, is
 //! judged as if it were asked for. The operator can name hosts and networks that may be reached all the same. There is no
-//! proxy, no cookie and no credential but what the caller puts in. Left out: what an answer means.
+//! proxy, no cookie and no credential but what the caller puts in. Addresses that the operator chose are asked by a client
+//! without these judgements (`operator.rs`). Left out: what an answer means.
 
 pub mod address;
 pub mod breaker;
+pub mod operator;
 
 use std::error::Error as _;
 use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -254,17 +257,7 @@ impl Outbound {
     pub fn new(settings: &OutboundSettings, clock: Clock, lookup: Lookup) -> Result<Self, Fault> {
         let authorities = match &settings.ca_file {
             None => Vec::new(),
-            Some(file) => {
-                let broken = |error: &dyn std::fmt::Display| {
-                    Fault::broken(format_args!("outbound.ca_file: {}: {error}", file.display()))
-                };
-                let pem = std::fs::read(file).map_err(|error| broken(&error))?;
-                let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| broken(&error))?;
-                if found.is_empty() {
-                    return Err(broken(&"there is no certificate in it"));
-                }
-                found
-            }
+            Some(file) => authorities_of("outbound.ca_file", file)?,
         };
         Ok(Self {
             rules: Rules {
@@ -372,16 +365,10 @@ impl Outbound {
             .await
             .map_err(|error| sorted(&error))?;
         let most = request.most_bytes.min(self.settings.max_response_bytes);
-        if response.content_length().is_some_and(|length| length > most as u64) {
-            return Err(Failed::connected(OutboundError::TooLong));
-        }
-        let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| sorted(&error))? {
-            if body.len() + chunk.len() > most {
-                return Err(Failed::connected(OutboundError::TooLong));
-            }
-            body.extend_from_slice(&chunk);
-        }
+        let body = read_whole(&mut response, most).await.map_err(|unread| match unread {
+            Unread::TooLong => Failed::connected(OutboundError::TooLong),
+            Unread::Broken(error) => sorted(&error),
+        })?;
         Ok(OutboundAnswer { status: response.status(), headers: response.headers().clone(), body })
     }
 
@@ -430,24 +417,62 @@ fn sorted(error: &reqwest::Error) -> Failed {
     Failed { error: kind, connected: !error.is_connect() }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the one outbound client")]
 fn build(
     resolver: GuardedResolver,
     authorities: Vec<reqwest::Certificate>,
     connect_timeout: Duration,
 ) -> reqwest::Result<reqwest::Client> {
+    plain(authorities, connect_timeout)
+        .dns_resolver(Arc::new(resolver))
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .pool_idle_timeout(IDLE_TIME)
+        .build()
+}
+
+/// What every client of the server has: no proxy, no redirect, no word of where a request comes from.
+#[allow(clippy::disallowed_methods, reason = "the one place that makes outbound clients")]
+fn plain(authorities: Vec<reqwest::Certificate>, connect_timeout: Duration) -> reqwest::ClientBuilder {
     install_provider();
     reqwest::Client::builder()
         .user_agent("Keyward")
         .no_proxy()
         .referer(false)
         .redirect(redirect::Policy::none())
-        .dns_resolver(Arc::new(resolver))
         .connect_timeout(connect_timeout)
-        .pool_max_idle_per_host(IDLE_CONNECTIONS)
-        .pool_idle_timeout(IDLE_TIME)
         .tls_certs_merge(authorities)
-        .build()
+}
+
+/// The authorities in a PEM file, which a setting names.
+fn authorities_of(setting: &str, file: &Path) -> Result<Vec<reqwest::Certificate>, Fault> {
+    let broken =
+        |error: &dyn std::fmt::Display| Fault::broken(format_args!("{setting}: {}: {error}", file.display()));
+    let pem = std::fs::read(file).map_err(|error| broken(&error))?;
+    let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| broken(&error))?;
+    if found.is_empty() {
+        return Err(broken(&"there is no certificate in it"));
+    }
+    Ok(found)
+}
+
+/// Why a body wasn't read.
+enum Unread {
+    TooLong,
+    Broken(reqwest::Error),
+}
+
+/// Reads a body that has at most so many octets.
+async fn read_whole(response: &mut reqwest::Response, most: usize) -> Result<Vec<u8>, Unread> {
+    if response.content_length().is_some_and(|length| length > most as u64) {
+        return Err(Unread::TooLong);
+    }
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(Unread::Broken)? {
+        if body.len() + chunk.len() > most {
+            return Err(Unread::TooLong);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
 }
 
 /// Where an answer points to (RFC 9110 §15.4). One that points nowhere readable is an answer like others.

@@ -1,9 +1,13 @@
 //! The server's own keys, each for one use (requirement KE-5), all derived from the root secret, which lies in the
-//! database sealed under the master key; and where the master key comes from.
+//! database sealed under the master key. Where the master key comes from: the settings, a file (`file.rs`), or a secret
+//! that is kept outside of the server (`kept.rs`).
 
-use std::fs;
-use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+#[cfg(feature = "aws")]
+mod aws;
+mod file;
+mod kept;
+mod vault;
+
 use std::path::Path;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
@@ -11,13 +15,17 @@ use keyward_entities::root_seal;
 use keyward_keys::{DerivedKey, MacKey, MasterKey, Purpose, RootSecret, SealingKey};
 use keyward_protocol::Timestamp;
 use secrecy::ExposeSecret;
-use zeroize::Zeroizing;
 
+use crate::audit::{AuditEvent, AuditKind};
+use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::random::Random;
 use crate::settings::{MasterKeySource, Settings};
 use crate::store::Store;
 use crate::store::root_seal::RootState;
+
+pub use file::{make_master_key, read_master_key};
+pub use kept::{Keeper, KeptKey};
 
 /// The derived keys.
 pub struct Secrets {
@@ -84,22 +92,41 @@ pub struct Opened {
     pub root: RootSecret,
 }
 
+/// Begins a line of the audit trail: what a command does or what the server does by itself.
+pub type Audited = fn(AuditKind) -> AuditEvent;
+
 /// Opens the database's root secret with the master key of the settings. In a database that nobody has used it makes
 /// one, and the file of the master key where there is none; in one from before there were root secrets, the master key
-/// becomes it. In any other case nothing is written.
+/// becomes it. In any other case nothing is written but that a master key was read from where it is kept.
 ///
 /// # Errors
 /// A message for the operator, which never holds a key.
-pub async fn open_root(settings: &Settings, store: &Store, random: Random, now: Timestamp) -> Result<Opened, Fault> {
+pub async fn open_root(
+    settings: &Settings,
+    store: &Store,
+    random: Random,
+    clock: &Clock,
+    audited: Audited,
+) -> Result<Opened, Fault> {
     let mut state = store.root_state().await?;
-    let master = master_key(settings, &state, random)?;
+    let master = match settings.master_key_source() {
+        MasterKeySource::Value(text) => MasterKey::parse(text.expose_secret())
+            .map_err(|error| Fault::broken(format_args!("keys.master_key: {error}")))?,
+        MasterKeySource::File(path) => of_file(&path, &state, random)?,
+        MasterKeySource::Vault(secret) => {
+            KeptKey::by_setting(Keeper::Vault, secret).read(settings, store, random, clock, audited).await?
+        }
+        MasterKeySource::Aws(secret) => {
+            KeptKey::by_setting(Keeper::Aws, secret).read(settings, store, random, clock, audited).await?
+        }
+    };
     if state.seals.is_empty() {
         let root = match &state.fingerprint {
             None if state.is_fresh() => RootSecret::generate()?,
             Some(known) if *known == master.fingerprint() => RootSecret::of_master(&master),
             _ => return Err(wrong_master(settings, &master, &state)),
         };
-        let seal = sealed_copy(&root, &master, random, now)?;
+        let seal = sealed_copy(&root, &master, random, clock.now())?;
         state = store.keep_first_root_seal(state, seal, root.fingerprint()).await?;
     }
     let fingerprint = master.fingerprint();
@@ -140,6 +167,8 @@ fn wrong_master(settings: &Settings, master: &MasterKey, state: &RootState) -> F
     let place = match settings.master_key_source() {
         MasterKeySource::Value(_) => "keys.master_key".to_owned(),
         MasterKeySource::File(path) => path.display().to_string(),
+        MasterKeySource::Vault(secret) => format!("{secret:?}, which keys.master_key_vault names,", secret = secret.to_string()),
+        MasterKeySource::Aws(secret) => format!("{secret:?}, which keys.master_key_aws names,", secret = secret.to_string()),
     };
     Fault::broken(format_args!(
         "the master key in {place} has the fingerprint {}, but {}. Nothing was changed. Put back the master key that \
@@ -161,90 +190,21 @@ fn sealed_under(state: &RootState) -> String {
     }
 }
 
-/// Reads the master key; makes its file for a database that nobody has used, readable by its owner alone.
-fn master_key(settings: &Settings, state: &RootState, random: Random) -> Result<MasterKey, Fault> {
-    match settings.master_key_source() {
-        MasterKeySource::Value(text) => MasterKey::parse(text.expose_secret())
-            .map_err(|error| Fault::broken(format_args!("keys.master_key: {error}"))),
-        MasterKeySource::File(path) => match read_master_key(&path)? {
-            Some(master) => Ok(master),
-            None if state.is_fresh() => {
-                let master = make_master_key(&path, random)?;
-                tracing::info!(path = %path.display(), "a new master key was made; keep a copy of this file in a safe place");
-                Ok(master)
-            }
-            // A new key beside sealed rows would open nothing, and hide that the right one is missing.
-            None => Err(Fault::broken(format_args!(
-                "the master key file {} is missing, and {}. No new one was made. Put the file back; {RUNBOOK} says how \
-                 to find it and what to do if it is lost",
-                path.display(),
-                sealed_under(state),
-            ))),
-        },
-    }
-}
-
-/// Reads a file with a master key; `None` where there is no such file.
-///
-/// # Errors
-/// Where the file can't be read or holds no master key.
-pub fn read_master_key(path: &Path) -> Result<Option<MasterKey>, Fault> {
-    match fs::read_to_string(path).map(Zeroizing::new) {
-        Ok(text) => {
-            warn_if_readable(path);
-            MasterKey::parse(text.trim())
-                .map(Some)
-                .map_err(|error| Fault::broken(format_args!("the master key file {}: {error}", path.display())))
+/// Reads the master key's file; makes it for a database that nobody has used.
+fn of_file(path: &Path, state: &RootState, random: Random) -> Result<MasterKey, Fault> {
+    match read_master_key(path)? {
+        Some(master) => Ok(master),
+        None if state.is_fresh() => {
+            let master = make_master_key(path, random)?;
+            tracing::info!(path = %path.display(), "a new master key was made; keep a copy of this file in a safe place");
+            Ok(master)
         }
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Fault::broken(format_args!("the master key file {}: {error}", path.display()))),
-    }
-}
-
-/// Makes a file with a new master key; gives the key of the file that is there, if another process was faster.
-///
-/// # Errors
-/// Where the file can't be written.
-pub fn make_master_key(path: &Path, random: Random) -> Result<MasterKey, Fault> {
-    let master = MasterKey::generate()?;
-    match write_new(path, &master, &random.name()?) {
-        Ok(()) => Ok(master),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => read_master_key(path)?
-            .ok_or_else(|| Fault::broken(format_args!("the master key file {} came and went", path.display()))),
-        Err(error) => Err(Fault::broken(format_args!("the master key file {}: {error}", path.display()))),
-    }
-}
-
-/// The file comes into being with all its octets, or not at all: a crash leaves no half key, and another process reads
-/// none.
-fn write_new(path: &Path, master: &MasterKey, unique: &str) -> std::io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{unique}.new"));
-    let unfinished = folder.join(name);
-    let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(master.encode().as_bytes())?;
-        file.write_all(b"\n")?;
-        file.sync_all()?;
-        // Unlike a rename, a link never replaces what is there.
-        fs::hard_link(&unfinished, path)?;
-        fs::File::open(folder)?.sync_all()
-    };
-    let written = write();
-    let removed = fs::remove_file(&unfinished);
-    written.and(removed)
-}
-
-fn warn_if_readable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
-    if let Ok(metadata) = fs::metadata(path)
-        && metadata.permissions().mode() & 0o077 != 0
-    {
-        tracing::warn!(path = %path.display(), "the master key file can be read by others than its owner; set its mode to 0600");
+        // A new key beside sealed rows would open nothing, and hide that the right one is missing.
+        None => Err(Fault::broken(format_args!(
+            "the master key file {} is missing, and {}. No new one was made. Put the file back; {RUNBOOK} says how to \
+             find it and what to do if it is lost",
+            path.display(),
+            sealed_under(state),
+        ))),
     }
 }

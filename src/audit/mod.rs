@@ -49,6 +49,7 @@ pub enum AuditKind {
     KeyExported,
     MasterKeyAdded,
     MasterKeyChanged,
+    MasterKeyRead,
     SetupLinkMade,
     SetupCompleted,
 }
@@ -89,6 +90,7 @@ impl AuditKind {
             Self::KeyExported => "key_exported",
             Self::MasterKeyAdded => "master_key_added",
             Self::MasterKeyChanged => "master_key_changed",
+            Self::MasterKeyRead => "master_key_read",
             Self::SetupLinkMade => "setup_link_made",
             Self::SetupCompleted => "setup_completed",
         }
@@ -147,6 +149,13 @@ impl AuditEvent {
     /// What the server does by itself, by a schedule.
     pub fn by_server(kind: AuditKind) -> Self {
         Self::new(kind, AuditOutcome::Success, "server", &AuditOrigin::default())
+    }
+
+    /// It was tried in vain.
+    #[must_use]
+    pub fn failed(mut self) -> Self {
+        self.outcome = AuditOutcome::Failure;
+        self
     }
 
     /// The user it is about.

@@ -150,6 +150,8 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
             let settings = load()?;
             runtime(Threads::One)?.block_on(health::run(&settings)).map(Some)
         }
+        // It needs neither settings nor a database: it comes before there are any.
+        Command::Stored(StoredCommand::Keys(keys::KeysCommand::NewMasterKey)) => keys::new_master_key().map(Some),
         Command::Stored(command) => {
             let settings = load()?;
             start_log();
@@ -159,7 +161,7 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
 }
 
 async fn on_database(command: StoredCommand, settings: Settings, format: Format) -> Result<Report, Failure> {
-    let app = App::start(settings, Clock::system()).await?;
+    let (app, opened) = App::start_for_command(settings, Clock::system()).await?;
     match command {
         StoredCommand::SetupLink => setup_link::run(&app).await,
         StoredCommand::Users(command) => users::run(&app, command).await,
@@ -167,7 +169,7 @@ async fn on_database(command: StoredCommand, settings: Settings, format: Format)
         StoredCommand::Roles(command) => roles::run(&app, command).await,
         StoredCommand::Groups(command) => groups::run(&app, command).await,
         StoredCommand::Scopes(command) => scopes::run(&app, command).await,
-        StoredCommand::Keys(command) => keys::run(&app, command).await,
+        StoredCommand::Keys(command) => keys::run(&app, opened, command).await,
     }
 }
 
@@ -290,6 +292,9 @@ mod tests {
             "scopes delete notes",
             "keys list",
             "keys rotate --algorithm ES256 --now",
+            "keys new-master-key",
+            "keys reseal --new-key-vault keyward#master_key",
+            "keys reseal --new-key-aws arn:aws:secretsmanager:eu-central-1:1:secret:keyward-AbCdEf",
             "config check",
             "config example",
             "config reference",
@@ -327,6 +332,8 @@ mod tests {
             ("keys rotate --algorithm HS256", ValueValidation),
             ("keys revoke", MissingRequiredArgument),
             ("keys reseal --finish --new-key-stdin", ArgumentConflict),
+            ("keys reseal --new-key-vault a --new-key-aws a", ArgumentConflict),
+            ("keys reseal --new-key-vault a//b", ValueValidation),
             ("keys export-public --format pkcs8", InvalidValue),
             ("--set listen serve", ValueValidation),
             ("--set =x serve", ValueValidation),

@@ -7,6 +7,8 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::table::TABLE;
 use super::{Place, Settings, SettingsError};
 
@@ -87,6 +89,14 @@ pub(super) fn keep<T: Clone + PartialEq>(fresh: &mut T, running: &T) -> bool {
     if differs {
         *fresh = running.clone();
     }
+    differs
+}
+
+/// The same for a secret.
+pub(super) fn keep_secret(fresh: &mut Option<SecretString>, running: &Option<SecretString>) -> bool {
+    let text = |secret: &Option<SecretString>| secret.as_ref().map(|secret| secret.expose_secret().to_owned());
+    let differs = text(fresh) != text(running);
+    fresh.clone_from(running);
     differs
 }
 

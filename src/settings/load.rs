@@ -5,7 +5,6 @@
 
 use std::path::Path;
 
-use secrecy::ExposeSecret;
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 use zeroize::Zeroizing;
@@ -317,11 +316,45 @@ static RULES: &[Rule] = &[
         },
     },
     Rule {
-        paths: &["keys.master_key", "keys.master_key_file"],
+        // Which of two counts would be an accident.
+        paths: &["keys.master_key", "keys.master_key_vault", "keys.master_key_aws", "keys.master_key_file"],
         broken: |s| {
-            let both = s.keys.master_key.as_ref().is_some_and(|key| !key.expose_secret().is_empty())
-                && *s.place_of("keys.master_key_file") != Place::Default;
-            says(both, "keys.master_key and keys.master_key_file are both set; keep one of the two")
+            let set = [
+                ("keys.master_key", s.keys.master_key.is_some()),
+                ("keys.master_key_vault", s.keys.master_key_vault.is_some()),
+                ("keys.master_key_aws", s.keys.master_key_aws.is_some()),
+                ("keys.master_key_file", *s.place_of("keys.master_key_file") != Place::Default),
+            ];
+            let set: Vec<_> = set.into_iter().filter_map(|(path, is_set)| is_set.then_some(path)).collect();
+            (set.len() > 1).then(|| format!("{} are set together; keep one of them", set.join(" and ")))
+        },
+    },
+    Rule {
+        paths: &["keys.master_key_vault", "vault.address"],
+        broken: |s| {
+            let nowhere = s.keys.master_key_vault.is_some() && s.vault.address.is_none();
+            says(nowhere, "keys.master_key_vault needs vault.address")
+        },
+    },
+    Rule {
+        paths: &["keys.master_key_vault", "vault.token", "vault.role_id"],
+        broken: |s| {
+            let unknown = s.keys.master_key_vault.is_some() && s.vault.token.is_none() && s.vault.role_id.is_none();
+            says(unknown, "keys.master_key_vault needs vault.token, or vault.role_id")
+        },
+    },
+    Rule {
+        paths: &["vault.token", "vault.role_id"],
+        broken: |s| {
+            let both = s.vault.token.is_some() && s.vault.role_id.is_some();
+            says(both, "vault.token and vault.role_id are both set; keep one of the two")
+        },
+    },
+    Rule {
+        paths: &["vault.secret_id", "vault.role_id"],
+        broken: |s| {
+            let alone = s.vault.secret_id.is_some() && s.vault.role_id.is_none();
+            says(alone, "vault.secret_id needs vault.role_id")
         },
     },
     Rule {

@@ -14,6 +14,7 @@ mod load;
 mod network;
 mod problem;
 mod public_url;
+mod secret_store;
 mod setting;
 mod source;
 mod table;
@@ -32,6 +33,7 @@ pub use live::LiveSettings;
 pub use network::Network;
 pub use problem::{Place, Problem, SettingsError};
 pub use public_url::PublicUrl;
+pub use secret_store::{AwsSettings, SecretReference, VaultSettings};
 pub use setting::{Kind, Setting, Weak};
 pub use source::{Sources, environment};
 pub use table::{SIGNING_ALGORITHMS, TABLE};
@@ -54,6 +56,10 @@ pub struct Settings {
     pub redis: RedisSettings,
     /// Signing keys and the key that seals them.
     pub keys: KeySettings,
+    /// HashiCorp Vault.
+    pub vault: VaultSettings,
+    /// AWS Secrets Manager.
+    pub aws: AwsSettings,
     /// Lifetimes of codes and tokens.
     pub tokens: TokenSettings,
     /// Lifetimes of browser sessions.
@@ -162,6 +168,12 @@ pub struct KeySettings {
     pub master_key_file: PathBuf,
     /// The master key itself, in place of a file.
     pub master_key: Option<SecretString>,
+    /// The secret of HashiCorp Vault in which the master key is kept, in place of a file.
+    pub master_key_vault: Option<SecretReference>,
+    /// The secret of AWS Secrets Manager in which the master key is kept, in place of a file.
+    pub master_key_aws: Option<SecretReference>,
+    /// Time for fetching it from there, further attempts included.
+    pub master_key_timeout: Seconds,
     /// The algorithms that have a signing key, by their JOSE names, each once; never empty.
     pub algorithms: Vec<String>,
     /// How long a key signs before the next one takes over; zero: until somebody rotates it.
@@ -327,6 +339,10 @@ pub enum MasterKeySource {
     Value(SecretString),
     /// A file, relative to the working folder or absolute.
     File(PathBuf),
+    /// A secret of HashiCorp Vault.
+    Vault(SecretReference),
+    /// A secret of AWS Secrets Manager.
+    Aws(SecretReference),
 }
 
 impl Settings {
@@ -369,12 +385,15 @@ impl Settings {
         }
     }
 
-    /// The master key or its file; a file that isn't absolute lies in `data_dir`.
+    /// The master key, or where it is kept; a file that isn't absolute lies in `data_dir`.
     #[must_use]
     pub fn master_key_source(&self) -> MasterKeySource {
-        match &self.keys.master_key {
-            Some(key) => MasterKeySource::Value(key.clone()),
-            None => MasterKeySource::File(self.data_dir.join(&self.keys.master_key_file)),
+        // A rule of the settings sees to it that at most one of them is set.
+        match &self.keys {
+            KeySettings { master_key: Some(key), .. } => MasterKeySource::Value(key.clone()),
+            KeySettings { master_key_vault: Some(secret), .. } => MasterKeySource::Vault(secret.clone()),
+            KeySettings { master_key_aws: Some(secret), .. } => MasterKeySource::Aws(secret.clone()),
+            keys => MasterKeySource::File(self.data_dir.join(&keys.master_key_file)),
         }
     }
 
@@ -486,9 +505,14 @@ impl Default for Settings {
             keys: KeySettings {
                 master_key_file: PathBuf::from("master.key"),
                 master_key: None,
+                master_key_vault: None,
+                master_key_aws: None,
+                master_key_timeout: Seconds(15),
                 algorithms: ["ES256", "RS256", "EdDSA", "PS256"].map(str::to_owned).to_vec(),
                 rotation_interval: Seconds::days(90),
             },
+            vault: VaultSettings::default(),
+            aws: AwsSettings { region: None, endpoint_url: None },
             tokens: TokenSettings {
                 access_token_lifetime: Seconds::minutes(30),
                 refresh_token_idle_lifetime: Seconds::days(7),

@@ -8,7 +8,8 @@ use std::path::PathBuf;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::live::keep;
+use super::live::{keep, keep_secret};
+use super::secret_store::{path as mount, service_url};
 use super::setting::{ItemProblem, Kind, Setting};
 use super::value;
 use super::{Environment, LogFormat, Seconds, Settings, Synchronous};
@@ -40,6 +41,14 @@ fn path(text: &str) -> Result<PathBuf, String> {
         return Err("must be the path of a file or folder".to_owned());
     }
     Ok(PathBuf::from(text))
+}
+
+/// Reads a secret that becomes a line of a request.
+fn header_text(text: &str) -> Result<SecretString, String> {
+    if text.bytes().any(|octet| !octet.is_ascii_graphic()) {
+        return Err("must be one line of visible characters without blanks".to_owned());
+    }
+    Ok(SecretString::from(text))
 }
 
 /// Reads an address with a port.
@@ -336,12 +345,7 @@ pub static TABLE: &[Setting] = &[
         |s| s.redis.url.as_ref().is_some_and(|url| value::redis_travels_in_clear(url.expose_secret())),
         "the connection to Redis leaves this machine without TLS; use rediss://",
     )
-    .fixed(|fresh, running| {
-        let text = |s: &Settings| s.redis.url.as_ref().map(|url| url.expose_secret().to_owned());
-        let differs = text(fresh) != text(running);
-        fresh.redis.url.clone_from(&running.redis.url);
-        differs
-    }),
+    .fixed(|fresh, running| keep_secret(&mut fresh.redis.url, &running.redis.url)),
     Setting::new(
         "redis.tls_ca_file",
         r#""""#,
@@ -407,13 +411,44 @@ pub static TABLE: &[Setting] = &[
         "The master key itself, in place of keys.master_key_file. Better in the environment than in a file that is \
          passed around.",
     )
-    .fixed(|fresh, running| {
-        let text = |settings: &Settings| settings.keys.master_key.as_ref().map(|key| key.expose_secret().to_owned());
-        let differs = text(fresh) != text(running);
-        fresh.keys.master_key = running.keys.master_key.clone();
-        differs
-    })
+    .fixed(|fresh, running| keep_secret(&mut fresh.keys.master_key, &running.keys.master_key))
     .secret(),
+    Setting::new(
+        "keys.master_key_vault",
+        r#""""#,
+        Kind::Text {
+            what: "PATH or PATH#FIELD of a secret, or \"\" for none",
+            put: |s, v| {
+                s.keys.master_key_vault = optional(v, str::parse)?;
+                Ok(())
+            },
+        },
+        "The secret of HashiCorp Vault (or OpenBao) in which the master key is kept, in place of a file: its path below \
+         vault.mount, and its field, which is master_key unless it is named. It is read at each start. Example: \
+         \"keyward#master_key\".",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.keys.master_key_vault, &running.keys.master_key_vault)),
+    Setting::new(
+        "keys.master_key_aws",
+        r#""""#,
+        Kind::Text {
+            what: "NAME, ARN, NAME#FIELD or ARN#FIELD of a secret, or \"\" for none",
+            put: |s, v| {
+                s.keys.master_key_aws = optional(v, str::parse)?;
+                Ok(())
+            },
+        },
+        "The secret of AWS Secrets Manager in which the master key is kept, in place of a file: its name or ARN, and for \
+         a secret that is a JSON object its field. It is read at each start. Example: \"keyward/master-key\".",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.keys.master_key_aws, &running.keys.master_key_aws)),
+    Setting::new(
+        "keys.master_key_timeout",
+        r#""15s""#,
+        duration(SECOND, Seconds::minutes(5), |s, v| s.keys.master_key_timeout = v),
+        "Time for fetching the master key from Vault or AWS. There are three attempts, of which each has a third of it.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.keys.master_key_timeout, &running.keys.master_key_timeout)),
     Setting::new(
         "keys.algorithms",
         r#"["ES256", "RS256", "EdDSA", "PS256"]"#,
@@ -459,6 +494,142 @@ pub static TABLE: &[Setting] = &[
         |s| s.keys.rotation_interval == Seconds(0) || s.keys.rotation_interval > YEAR,
         "a key that is stolen unnoticed signs for as long as it isn't rotated",
     ),
+    Setting::new(
+        "vault.address",
+        r#""""#,
+        Kind::Text {
+            what: "a URL, or \"\" for none",
+            put: |s, v| {
+                s.vault.address = optional(v, service_url)?;
+                Ok(())
+            },
+        },
+        "The URL of HashiCorp Vault or OpenBao: https, but for one on this machine. It must lead to the active node by \
+         itself, for no redirect is followed. Example: \"https://vault.example.com:8200\".",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.address, &running.vault.address)),
+    Setting::new(
+        "vault.namespace",
+        r#""""#,
+        Kind::Text {
+            what: "a namespace, or \"\" for none",
+            put: |s, v| {
+                s.vault.namespace = optional(v, mount)?;
+                Ok(())
+            },
+        },
+        "The namespace of Vault that the server's secrets and AppRole are in.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.namespace, &running.vault.namespace)),
+    Setting::new(
+        "vault.mount",
+        r#""secret""#,
+        Kind::Text {
+            what: "the path of a mount",
+            put: |s, v| {
+                s.vault.mount = mount(v)?;
+                Ok(())
+            },
+        },
+        "Where Vault's secrets engine KV, version 2, is mounted.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.mount, &running.vault.mount)),
+    Setting::new(
+        "vault.token",
+        r#""""#,
+        Kind::Text {
+            what: "a token, or \"\" for none",
+            put: |s, v| {
+                s.vault.token = optional(v, header_text)?;
+                Ok(())
+            },
+        },
+        "The token that opens Vault, unless vault.role_id is set. An agent of Vault that keeps one in a file is served by the \
+         variable that names a file.",
+    )
+    .secret()
+    .fixed(|fresh, running| keep_secret(&mut fresh.vault.token, &running.vault.token)),
+    Setting::new(
+        "vault.role_id",
+        r#""""#,
+        Kind::Text {
+            what: "a role id, or \"\" for none",
+            put: |s, v| {
+                s.vault.role_id = optional(v, |v| Ok(v.to_owned()))?;
+                Ok(())
+            },
+        },
+        "The role id of AppRole by which the server signs in to Vault, in place of vault.token.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.role_id, &running.vault.role_id)),
+    Setting::new(
+        "vault.secret_id",
+        r#""""#,
+        Kind::Text {
+            what: "a secret id, or \"\" for none",
+            put: |s, v| {
+                s.vault.secret_id = optional(v, header_text)?;
+                Ok(())
+            },
+        },
+        "The secret id of that role; \"\" for a role that needs none.",
+    )
+    .secret()
+    .fixed(|fresh, running| keep_secret(&mut fresh.vault.secret_id, &running.vault.secret_id)),
+    Setting::new(
+        "vault.approle_mount",
+        r#""approle""#,
+        Kind::Text {
+            what: "the path of a mount",
+            put: |s, v| {
+                s.vault.approle_mount = mount(v)?;
+                Ok(())
+            },
+        },
+        "Where AppRole is mounted below auth/.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.approle_mount, &running.vault.approle_mount)),
+    Setting::new(
+        "vault.ca_file",
+        r#""""#,
+        Kind::Text {
+            what: OPTIONAL_PATH,
+            put: |s, v| {
+                s.vault.ca_file = optional(v, path)?;
+                Ok(())
+            },
+        },
+        "PEM file with certificate authorities that are trusted beside the system's, for Vault alone.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.vault.ca_file, &running.vault.ca_file)),
+    Setting::new(
+        "aws.region",
+        r#""""#,
+        Kind::Text {
+            what: "a region, or \"\" for none",
+            put: |s, v| {
+                s.aws.region = optional(v, |v| Ok(v.to_owned()))?;
+                Ok(())
+            },
+        },
+        "The region of AWS Secrets Manager; else that of the secret's ARN, else what the environment, the profile or the \
+         machine says. Credentials come from there too, and never from these settings.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.aws.region, &running.aws.region)),
+    Setting::new(
+        "aws.endpoint_url",
+        r#""""#,
+        Kind::Text {
+            what: "a URL, or \"\" for none",
+            put: |s, v| {
+                s.aws.endpoint_url = optional(v, service_url)?;
+                Ok(())
+            },
+        },
+        "Another address of AWS Secrets Manager than the region's, such as that of an endpoint in one's own network: https, \
+         but for one on this machine.",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.aws.endpoint_url, &running.aws.endpoint_url)),
     Setting::new(
         "tokens.access_token_lifetime",
         r#""30m""#,

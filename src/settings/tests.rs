@@ -33,8 +33,9 @@ fn problems(file: &str) -> String {
 fn values(settings: &Settings) -> String {
     let mut settings = settings.clone();
     settings.places.clear();
-    let key = settings.keys.master_key.as_ref().map(|key| key.expose_secret().to_owned());
-    format!("{settings:?} {} {key:?}", settings.database.url.expose_secret())
+    let secrets = [&settings.keys.master_key, &settings.vault.token, &settings.vault.secret_id];
+    let secrets = secrets.map(|secret| secret.as_ref().map(|secret| secret.expose_secret().to_owned()));
+    format!("{settings:?} {} {secrets:?}", settings.database.url.expose_secret())
 }
 
 /// Writes a file into a folder and answers with its path.
@@ -117,7 +118,7 @@ fn names_are_plain_and_unique() {
     // That name belongs to the setting `keys.master_key_file`.
     assert_eq!(find("keys.master_key").unwrap().file_variable(), None);
     let secrets: Vec<_> = TABLE.iter().filter(|setting| setting.secret).map(|setting| setting.path).collect();
-    assert_eq!(secrets, ["database.url", "redis.url", "keys.master_key"]);
+    assert_eq!(secrets, ["database.url", "redis.url", "keys.master_key", "vault.token", "vault.secret_id"]);
 }
 
 /// For each setting a value other than its default: in TOML, and as a variable writes it. Some need a second setting to
@@ -160,8 +161,21 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("redis.timeout", r#""5s""#, "5s", ""),
     ("keys.master_key_file", r#""/run/secrets/key""#, "/run/secrets/key", ""),
     ("keys.master_key", r#""correct horse""#, "correct horse", ""),
+    ("keys.master_key_vault", r#""a/b#c""#, "a/b#c", "vault.address = \"https://v.example\"\nvault.token = \"t\""),
+    ("keys.master_key_aws", r#""a/b#c""#, "a/b#c", ""),
+    ("keys.master_key_timeout", r#""1m""#, "1m", ""),
     ("keys.algorithms", r#"["ES256", "RS256"]"#, "ES256,RS256", ""),
     ("keys.rotation_interval", r#""30d""#, "30d", ""),
+    ("vault.address", r#""https://v.example:8200""#, "https://v.example:8200", ""),
+    ("vault.namespace", r#""team/a""#, "team/a", ""),
+    ("vault.mount", r#""kv""#, "kv", ""),
+    ("vault.token", r#""t0ken""#, "t0ken", ""),
+    ("vault.role_id", r#""role""#, "role", ""),
+    ("vault.secret_id", r#""s3cret""#, "s3cret", "vault.role_id = \"role\""),
+    ("vault.approle_mount", r#""team-approle""#, "team-approle", ""),
+    ("vault.ca_file", r#""/ca.pem""#, "/ca.pem", ""),
+    ("aws.region", r#""eu-central-1""#, "eu-central-1", ""),
+    ("aws.endpoint_url", r#""https://aws.example""#, "https://aws.example", ""),
     ("tokens.access_token_lifetime", r#""5m""#, "5m", ""),
     ("tokens.refresh_token_idle_lifetime", r#""1d""#, "1d", ""),
     ("tokens.refresh_token_absolute_lifetime", r#""30d""#, "30d", ""),
@@ -412,13 +426,32 @@ fn texts_of_a_wrong_form_are_refused() {
 #[test]
 fn settings_that_contradict_each_other_are_refused() {
     let https = "public_url = \"https://a.example.com\"\n";
+    let vault = "vault.address = \"https://v.example\"\nvault.token = \"t\"\n";
     for (file, expected) in [
         (format!("{https}server.tls_certificate_file = \"/c\""), "keyward.toml:2: server.tls_certificate_file: "),
         (format!("{https}server.tls_key_file = \"/k\""), "keyward.toml:2: server.tls_key_file: "),
         ("server.tls_certificate_file = \"/c\"\nserver.tls_key_file = \"/k\"".into(), "must begin with https://"),
         ("server.http_redirect_listen = \"0.0.0.0:80\"".into(), "must begin with https://"),
         (format!("{https}server.http_redirect_listen = \"127.0.0.1:4000\""), "are the same address"),
-        ("keys.master_key = \"a\"\nkeys.master_key_file = \"b\"".into(), "keep one of the two"),
+        (
+            "keys.master_key = \"a\"\nkeys.master_key_file = \"b\"".into(),
+            "keys.master_key and keys.master_key_file are set together; keep one of them",
+        ),
+        (
+            format!("{vault}keys.master_key_vault = \"a\"\nkeys.master_key_aws = \"b\""),
+            "keyward.toml:3: keys.master_key_vault: keys.master_key_vault and keys.master_key_aws are set together",
+        ),
+        (
+            "keys.master_key = \"a\"\nkeys.master_key_aws = \"b\"\nkeys.master_key_file = \"c\"".into(),
+            "keys.master_key and keys.master_key_aws and keys.master_key_file are set together",
+        ),
+        ("vault.token = \"t\"\nkeys.master_key_vault = \"a\"".into(), "keys.master_key_vault needs vault.address"),
+        (
+            "vault.address = \"https://v.example\"\nkeys.master_key_vault = \"a\"".into(),
+            "needs vault.token, or vault.role_id",
+        ),
+        ("vault.token = \"t\"\nvault.role_id = \"r\"".into(), "vault.token and vault.role_id are both set"),
+        ("vault.secret_id = \"s\"".into(), "vault.secret_id needs vault.role_id"),
         ("keys.algorithms = [\"RS256\"]".into(), "keyward.toml:1: keys.algorithms: tokens.access_token_algorithm must"),
         ("keys.rotation_interval = \"59m\"".into(), "keys.rotation_interval must be 0 or at least 1h"),
         ("tokens.refresh_token_idle_lifetime = \"91d\"".into(), "(91d) is longer than"),

@@ -11,11 +11,11 @@ use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client}
 use crate::support::{Browser, TestDatabase};
 
 /// A server with a web client, a machine and an API, and a person's tokens.
-struct Story {
-    http: reqwest::Client,
-    binary: Binary,
+pub(super) struct Story {
+    pub(super) http: reqwest::Client,
+    pub(super) binary: Binary,
     browser: Browser,
-    secret: String,
+    pub(super) secret: String,
     refresh_token: String,
 }
 
@@ -24,7 +24,7 @@ fn arguments(line: &str) -> Vec<&str> {
 }
 
 impl Story {
-    async fn begin(database: &TestDatabase) -> Self {
+    pub(super) async fn begin(database: &TestDatabase) -> Self {
         let http = http_client();
         let mut binary = Binary::new(database);
         binary.start(&http).await;
@@ -72,7 +72,7 @@ impl Story {
     }
 
     /// An access token of the person's grant.
-    async fn refresh(&mut self) -> String {
+    pub(super) async fn refresh(&mut self) -> String {
         let token = self.refresh_token.clone();
         let answer = self.token(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
@@ -81,7 +81,7 @@ impl Story {
         tokens["access_token"].as_str().unwrap().to_owned()
     }
 
-    async fn userinfo(&self, token: &str) -> u16 {
+    pub(super) async fn userinfo(&self, token: &str) -> u16 {
         Answer::of(self.http.get(format!("{}/userinfo", self.binary.url)).bearer_auth(token)).await.status
     }
 
@@ -106,7 +106,7 @@ impl Story {
         panic!("not within a second: {what}");
     }
 
-    fn keys(&self, line: &str) -> Value {
+    pub(super) fn keys(&self, line: &str) -> Value {
         self.binary.run(&arguments(&format!("--json keys {line}")), "")
     }
 
@@ -118,7 +118,7 @@ impl Story {
         kid.to_owned()
     }
 
-    async fn end(mut self, database: TestDatabase) {
+    pub(super) async fn end(mut self, database: TestDatabase) {
         self.binary.kill();
         database.remove().await;
     }

@@ -1,6 +1,7 @@
 //! The command line of the real binary: what it changes is seen by a running server, on every database.
 
 mod keys;
+mod master_key;
 mod migrate;
 
 use std::process::Stdio;

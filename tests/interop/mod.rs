@@ -25,6 +25,7 @@ use keyward_protocol::client_metadata::{AuthMethod, ClientMetadata};
 use serde_json::{Value, json};
 
 use crate::support::server::SECRET;
+use crate::support::service::installed;
 use crate::support::{ClientSpec, TestDatabase, TestServer};
 
 /// What the tokens are for.
@@ -115,15 +116,6 @@ fn setup(server: &TestServer, client: Registered) -> Value {
         "machine": { "id": MACHINE, "secret": SECRET },
         "client": entry,
     })
-}
-
-/// Something that `tests/interop/install` has put into the user's cache.
-#[allow(clippy::disallowed_methods, reason = "the test command hands the folder over by the environment")]
-fn installed(name: &str) -> PathBuf {
-    let folder = std::env::var_os("KEYWARD_TEST_CLIENTS").expect("KEYWARD_TEST_CLIENTS: run ./test");
-    let path = PathBuf::from(folder).join(name);
-    assert!(path.exists(), "{} is missing: run ./test", path.display());
-    path
 }
 
 /// A script, run by the Python that has the libraries.

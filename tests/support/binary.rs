@@ -164,6 +164,11 @@ impl Binary {
         self.settings.push((variable, value));
     }
 
+    /// No value of a setting, by its variable, from the next start or command on.
+    pub fn unset(&mut self, variable: &str) {
+        self.settings.retain(|(name, _)| *name != variable);
+    }
+
     /// Has it speak TLS with these files from the next start on.
     pub fn speak_tls(&mut self, certificate: &Path, key: &Path) {
         self.url = self.url.replacen("http:", "https:", 1);

@@ -5,6 +5,7 @@ pub mod authority;
 pub mod binary;
 pub mod browser;
 pub mod database;
+pub mod secret_store;
 pub mod server;
 pub mod service;
 pub mod status;

@@ -1,5 +1,5 @@
-//! Services that a test starts for itself, to kill or restart them: PostgreSQL, Redis, HAProxy, nginx. Each ends when its
-//! value is dropped.
+//! Services that a test starts for itself, to kill or restart them: PostgreSQL, Redis, HAProxy, nginx, OpenBao, moto. Each
+//! ends when its value is dropped.
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,22 @@ use super::binary::pause;
 /// A port that nobody listens on.
 pub fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Something that `tests/interop/install` has put into the user's cache.
+#[allow(clippy::disallowed_methods, reason = "the test command hands the folder over by the environment")]
+pub fn installed(name: &str) -> PathBuf {
+    let folder = std::env::var_os("KEYWARD_TEST_CLIENTS").expect("KEYWARD_TEST_CLIENTS: run ./test");
+    let path = PathBuf::from(folder).join(name);
+    assert!(path.exists(), "{} is missing: run ./test", path.display());
+    path
+}
+
+/// What a service speaks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Speaks {
+    Plainly,
+    Tls,
 }
 
 /// A process with a folder of its own.
@@ -103,6 +119,41 @@ impl Service {
         });
         service.start().await;
         service
+    }
+
+    /// OpenBao's server for development, which speaks the API of HashiCorp Vault and forgets everything when it ends.
+    pub async fn openbao(root_token: &'static str, speaks: Speaks) -> Self {
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let home = folder.path().to_owned();
+        let mut service = Self::new(folder, port, move || {
+            let mut command = Command::new(installed("python/bin/bao"));
+            command.args(["server", "-dev", "-dev-no-store-token", "-dev-root-token-id", root_token]);
+            command.arg(format!("-dev-listen-address=127.0.0.1:{port}")).env("HOME", &home);
+            if speaks == Speaks::Tls {
+                command.arg("-dev-tls").arg("-dev-tls-cert-dir").arg(&home);
+            }
+            command
+        });
+        service.start().await;
+        service
+    }
+
+    /// moto, which stands in for AWS and forgets everything when it ends.
+    pub async fn moto() -> Self {
+        let (folder, port) = (TempDir::new().unwrap(), free_port());
+        let mut service = Self::new(folder, port, move || {
+            let mut command = Command::new(installed("python/bin/moto_server"));
+            command.args(["-H", "127.0.0.1", "-p", &port.to_string()]).env("MOTO_PORT", port.to_string());
+            command.env("PYTHONDONTWRITEBYTECODE", "1");
+            command
+        });
+        service.start().await;
+        service
+    }
+
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     /// Gives nginx another configuration, which it takes over without breaking a request off.

@@ -11,13 +11,16 @@ mod rotate;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use keyward_keys::Algorithm;
+use keyward_keys::{Algorithm, MasterKey};
 use keyward_protocol::key_schedule::KeyRefusal;
 use serde_json::{Value, json};
 
 use super::output::{Failure, Report, moment_of, table};
 use crate::app::App;
 use crate::clock::moment;
+use crate::fault::Fault;
+use crate::secret::Opened;
+use crate::settings::SecretReference;
 use crate::store::signing_key::KeyChange;
 
 /// What to do with signing keys.
@@ -94,9 +97,14 @@ pub(super) enum KeysCommand {
         #[arg(long)]
         format: Option<PublicForm>,
     },
+    /// Make a master key and print it, for a secret manager
+    ///
+    /// Nothing is stored: what is printed is the only copy. Keep it where `keys.master_key_vault`, `keys.master_key_aws` or
+    /// `--new-key-vault` and `--new-key-aws` of `reseal` find it. For a master key in a file nothing must be made.
+    NewMasterKey,
     /// Change the master key without downtime, or show which master keys open the database
     ///
-    /// First seal the database's secret under the new key as well (--new-key-file or --new-key-stdin). Then give the new
+    /// First seal the database's secret under the new key as well (one of the flags --new-key-…). Then give the new
     /// key to every node by its settings and restart them one by one; nodes with the old key go on working. At last, with
     /// the new key in the settings, say --finish: the old key opens nothing any more. No token, session or client secret
     /// becomes invalid.
@@ -112,6 +120,12 @@ pub(super) struct ResealFlags {
     /// Read the new master key from standard input
     #[arg(long, group = "step")]
     new_key_stdin: bool,
+    /// Read the new master key from this secret of HashiCorp Vault, as keys.master_key_vault would; vault.… are set already
+    #[arg(long, value_name = "PATH[#FIELD]", group = "step")]
+    new_key_vault: Option<SecretReference>,
+    /// Read the new master key from this secret of AWS Secrets Manager, as keys.master_key_aws would
+    #[arg(long, value_name = "NAME[#FIELD]", group = "step")]
+    new_key_aws: Option<SecretReference>,
     /// Let only the master key of the settings open the database from now on
     #[arg(long, group = "step")]
     finish: bool,
@@ -132,7 +146,7 @@ pub(super) enum PublicForm {
 }
 
 /// Runs it.
-pub(super) async fn run(app: &App, command: KeysCommand) -> Result<Report, Failure> {
+pub(super) async fn run(app: &App, opened: Opened, command: KeysCommand) -> Result<Report, Failure> {
     match command {
         KeysCommand::List => list(app).await,
         KeysCommand::Generate { algorithm, bits } => rotate::generate(app, algorithm, bits).await,
@@ -147,8 +161,17 @@ pub(super) async fn run(app: &App, command: KeysCommand) -> Result<Report, Failu
         KeysCommand::Revoke { key, yes } => revoke::run(app, key, yes).await,
         KeysCommand::Import { file, algorithm, kid } => import::run(app, file.as_deref(), algorithm, kid).await,
         KeysCommand::ExportPublic { key, format } => export::run(app, key, format).await,
-        KeysCommand::Reseal(flags) => reseal::run(app, flags).await,
+        KeysCommand::NewMasterKey => new_master_key(),
+        KeysCommand::Reseal(flags) => reseal::run(app, opened, flags).await,
     }
+}
+
+/// Makes a master key for somebody else to keep.
+pub(super) fn new_master_key() -> Result<Report, Failure> {
+    let master = MasterKey::generate().map_err(Fault::from)?;
+    let text = master.encode();
+    // The text ends with its line, so that it can be piped to where it is kept.
+    Ok(Report { json: json!({ "master_key": *text, "fingerprint": master.fingerprint() }), text: format!("{}\n", *text) })
 }
 
 async fn list(app: &App) -> Result<Report, Failure> {

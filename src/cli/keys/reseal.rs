@@ -9,25 +9,14 @@ use super::super::terminal::{confirm, secret_text};
 use super::ResealFlags;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind};
-use crate::secret;
+use crate::secret::{self, Keeper, KeptKey, Opened};
 use crate::store::root_seal::Finished;
 
-pub(super) async fn run(app: &App, flags: ResealFlags) -> Result<Report, Failure> {
+pub(super) async fn run(app: &App, opened: Opened, flags: ResealFlags) -> Result<Report, Failure> {
     if flags.finish {
-        return finish(app, flags.yes).await;
+        return finish(app, &opened, flags.yes).await;
     }
-    let new = match &flags.new_key_file {
-        Some(path) => match secret::read_master_key(path)? {
-            Some(master) => master,
-            None => secret::make_master_key(path, app.random)?,
-        },
-        None if flags.new_key_stdin => {
-            let text = secret_text(None)?;
-            MasterKey::parse(text.trim()).map_err(Failure::refused)?
-        }
-        None => return show(app).await,
-    };
-    let opened = secret::open_root(&app.settings, &app.store, app.random, app.clock.now()).await?;
+    let Some(new) = new_key(app, flags).await? else { return show(app, &opened).await };
     let (old, new_fingerprint) = (opened.master.fingerprint(), new.fingerprint());
     if old == new_fingerprint {
         return Err(Failure::refused("this is the master key that the settings name already"));
@@ -48,8 +37,27 @@ pub(super) async fn run(app: &App, flags: ResealFlags) -> Result<Report, Failure
     Ok(Report { json, text })
 }
 
-async fn show(app: &App) -> Result<Report, Failure> {
-    let opened = secret::open_root(&app.settings, &app.store, app.random, app.clock.now()).await?;
+/// The new master key, wherever it comes from; a file is made where there is none.
+async fn new_key(app: &App, flags: ResealFlags) -> Result<Option<MasterKey>, Failure> {
+    if let Some(path) = &flags.new_key_file {
+        return Ok(Some(match secret::read_master_key(path)? {
+            Some(master) => master,
+            None => secret::make_master_key(path, app.random)?,
+        }));
+    }
+    if flags.new_key_stdin {
+        let text = secret_text(None)?;
+        return Ok(Some(MasterKey::parse(text.trim()).map_err(Failure::refused)?));
+    }
+    let kept = match (flags.new_key_vault, flags.new_key_aws) {
+        (Some(secret), _) => KeptKey::by_flag(Keeper::Vault, secret, "--new-key-vault"),
+        (None, Some(secret)) => KeptKey::by_flag(Keeper::Aws, secret, "--new-key-aws"),
+        (None, None) => return Ok(None),
+    };
+    Ok(Some(kept.read(&app.settings, &app.store, app.random, &app.clock, AuditEvent::by_cli).await?))
+}
+
+async fn show(app: &App, opened: &Opened) -> Result<Report, Failure> {
     let current = opened.master.fingerprint();
     let mut json = Vec::new();
     let mut rows = Vec::new();
@@ -63,8 +71,7 @@ async fn show(app: &App) -> Result<Report, Failure> {
     Ok(Report { json: Value::Array(json), text })
 }
 
-async fn finish(app: &App, yes: bool) -> Result<Report, Failure> {
-    let opened = secret::open_root(&app.settings, &app.store, app.random, app.clock.now()).await?;
+async fn finish(app: &App, opened: &Opened, yes: bool) -> Result<Report, Failure> {
     let current = opened.master.fingerprint();
     let state = app.store.root_state().await?;
     let others: Vec<&str> =

@@ -444,8 +444,7 @@ fn plain(authorities: Vec<reqwest::Certificate>, connect_timeout: Duration) -> r
 
 /// The authorities in a PEM file, which a setting names.
 fn authorities_of(setting: &str, file: &Path) -> Result<Vec<reqwest::Certificate>, Fault> {
-    let broken =
-        |error: &dyn std::fmt::Display| Fault::broken(format_args!("{setting}: {}: {error}", file.display()));
+    let broken = |error: &dyn std::fmt::Display| Fault::broken(format_args!("{setting}: {}: {error}", file.display()));
     let pem = std::fs::read(file).map_err(|error| broken(&error))?;
     let found = reqwest::Certificate::from_pem_bundle(&pem).map_err(|error| broken(&error))?;
     if found.is_empty() {

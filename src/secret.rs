@@ -167,8 +167,12 @@ fn wrong_master(settings: &Settings, master: &MasterKey, state: &RootState) -> F
     let place = match settings.master_key_source() {
         MasterKeySource::Value(_) => "keys.master_key".to_owned(),
         MasterKeySource::File(path) => path.display().to_string(),
-        MasterKeySource::Vault(secret) => format!("{secret:?}, which keys.master_key_vault names,", secret = secret.to_string()),
-        MasterKeySource::Aws(secret) => format!("{secret:?}, which keys.master_key_aws names,", secret = secret.to_string()),
+        MasterKeySource::Vault(secret) => {
+            format!("{secret:?}, which keys.master_key_vault names,", secret = secret.to_string())
+        }
+        MasterKeySource::Aws(secret) => {
+            format!("{secret:?}, which keys.master_key_aws names,", secret = secret.to_string())
+        }
     };
     Fault::broken(format_args!(
         "the master key in {place} has the fingerprint {}, but {}. Nothing was changed. Put back the master key that \

@@ -28,6 +28,8 @@ use super::kept::{ATTEMPTS, MOST_BYTES, NotRead, field_of};
 use crate::outbound::operator::root_cause;
 use crate::settings::{AwsSettings, SecretReference};
 
+/// What is said of an answer that can't be understood.
+const FOREIGN: &str = "its answer isn't one of AWS Secrets Manager; look at aws.endpoint_url";
 /// Time for a connection, where that for an attempt isn't shorter.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 
@@ -105,8 +107,9 @@ fn sorted(error: &SdkError<GetSecretValueError>) -> NotRead {
         SdkError::TimeoutError(_) => NotRead::TimedOut,
         SdkError::DispatchFailure(failure) if failure.is_timeout() => NotRead::TimedOut,
         SdkError::ServiceError(refused) => {
-            let code = refused.err().code().unwrap_or("no code");
-            match (code, status.unwrap_or_default()) {
+            let status = status.unwrap_or_default();
+            let code = refused.err().code().map_or_else(|| format!("status {status}"), str::to_owned);
+            match (&*code, status) {
                 ("ResourceNotFoundException", _) => NotRead::Missing,
                 // A secret whose deletion is scheduled.
                 ("InvalidRequestException", _) => NotRead::Missing,
@@ -114,16 +117,15 @@ fn sorted(error: &SdkError<GetSecretValueError>) -> NotRead {
                     NotRead::Forbidden("the key of AWS KMS that the secret is encrypted with can't be used".to_owned())
                 }
                 ("ThrottlingException", status) | (_, status @ 500..) => NotRead::NotServing(status),
+                (_, ..300) => NotRead::Unusable(FOREIGN.to_owned()),
                 (code, 400..=403) => NotRead::Forbidden(format!(
                     "{code}; look at the credentials, and whether their policy allows secretsmanager:GetSecretValue on \
                      this secret"
                 )),
-                (code, status) => NotRead::Unusable(format!("it answers with the status {status} ({code})")),
+                (code, _) => NotRead::Unusable(format!("it answers with an error ({code})")),
             }
         }
-        SdkError::ResponseError(_) => {
-            NotRead::Unusable("its answer isn't one of AWS Secrets Manager; look at aws.endpoint_url".to_owned())
-        }
+        SdkError::ResponseError(_) => NotRead::Unusable(FOREIGN.to_owned()),
         error => NotRead::Unreachable(root_cause(error)),
     }
 }

@@ -254,7 +254,5 @@ impl KeptKey {
 /// The text of a field of a JSON object. What is read stays where it is but for that text.
 pub(super) fn field_of(fields: &BTreeMap<String, &RawValue>, field: &str) -> Result<Zeroizing<String>, NotRead> {
     let value = fields.get(field).ok_or_else(|| NotRead::NoField(field.to_owned()))?;
-    serde_json::from_str(value.get())
-        .map(Zeroizing::new)
-        .map_err(|_| NotRead::NotText("the field isn't a text"))
+    serde_json::from_str(value.get()).map(Zeroizing::new).map_err(|_| NotRead::NotText("the field isn't a text"))
 }

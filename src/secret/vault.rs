@@ -105,13 +105,13 @@ impl<'a> Vault<'a> {
         let answer = self.ask(Method::POST, url, None, body.to_string().into_bytes()).await?;
         match answer.status {
             StatusCode::OK => {}
-            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                let look = "vault.role_id or vault.secret_id is wrong, expired, used up, or not for this address";
-                return Err(NotRead::Forbidden(look.to_owned()));
-            }
-            StatusCode::NOT_FOUND => {
-                let look = format!("there is no AppRole at auth/{mount}; look at vault.approle_mount and vault.namespace");
-                return Err(NotRead::Unusable(look));
+            // To those who haven't signed in it often doesn't say whether there is anything.
+            StatusCode::BAD_REQUEST | StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND => {
+                let look = format!(
+                    "vault.role_id or vault.secret_id is wrong, expired, used up, or not for this address, or there is \
+                     no AppRole at auth/{mount} (vault.approle_mount, vault.namespace)"
+                );
+                return Err(NotRead::Forbidden(look));
             }
             status => return Err(unexpected(status)),
         }
@@ -193,7 +193,7 @@ impl<'a> Vault<'a> {
             if attempt == ATTEMPTS {
                 return Err(why);
             }
-            tracing::warn!(%why, attempt, "Vault was asked for the master key in vain; it is asked again");
+            tracing::warn!(error = %why, attempt, "Vault was asked for the master key in vain; it is asked again");
             self.clock.sleep_millis(PAUSE_MILLIS * u64::from(attempt)).await;
             attempt += 1;
         }
@@ -205,5 +205,7 @@ fn unexpected(status: StatusCode) -> NotRead {
 }
 
 fn foreign() -> NotRead {
-    NotRead::Unusable("its answer isn't one of Vault's; look at vault.address, and that vault.mount is KV, version 2".to_owned())
+    NotRead::Unusable(
+        "its answer isn't one of Vault's; look at vault.address, and that vault.mount is KV, version 2".to_owned(),
+    )
 }

@@ -133,7 +133,9 @@ pub(super) fn service_url(text: &str) -> Result<String, String> {
     };
     // Anyone on the way could read the secret, and the token that opens all others.
     if url.scheme() != "https" && !(url.scheme() == "http" && here) {
-        return Err("must begin with https:// (http:// is for this machine only, such as http://127.0.0.1:8200)".to_owned());
+        return Err(
+            "must begin with https:// (http:// is for this machine only, such as http://127.0.0.1:8200)".to_owned()
+        );
     }
     Ok(url.as_str().trim_end_matches('/').to_owned())
 }

@@ -127,7 +127,7 @@ async fn kept_in_vault(database: TestDatabase) {
     binary.set("KEYWARD_KEYS_MASTER_KEY_VAULT", "keyward#nothing".to_owned());
     refused(&binary, "no field \"nothing\"", &[&token, core(&key)]);
     binary.set("KEYWARD_KEYS_MASTER_KEY_VAULT", "keyward#other".to_owned());
-    refused(&binary, "must begin with", &[&token, core(&key)]);
+    refused(&binary, "doesn't start with", &[&token, core(&key)]);
     binary.set("KEYWARD_KEYS_MASTER_KEY_VAULT", "keyward".to_owned());
     let foreign = new_key(&binary);
     vault.put("keyward", json!({ "master_key": foreign })).await;
@@ -180,7 +180,7 @@ async fn vault_is_entered_by_a_role_and_in_a_namespace() {
     let file = database.folder().join("secret-id");
     std::fs::write(&file, format!("{secret_id}\n")).unwrap();
     binary.set("KEYWARD_VAULT_SECRET_ID_FILE", file.display().to_string());
-    refused(&binary, "there is no AppRole at auth/approle; look at vault.approle_mount", &[&secret_id]);
+    refused(&binary, "no AppRole at auth/approle (vault.approle_mount, vault.namespace)", &[&secret_id]);
     binary.set("KEYWARD_VAULT_APPROLE_MOUNT", "nodes/approle".to_owned());
     let log = log_of_a_start(&mut binary, &database).await;
     assert!(!log.contains(&secret_id) && !log.contains(core(&key)), "a secret stands in the log");
@@ -305,16 +305,7 @@ async fn kept_in_aws() {
     let arn = aws.put("keyward/master-key", &format!("{key}\n")).await;
     aws.put("keyward/fields", &json!({ "k": key, "n": 5 }).to_string()).await;
     aws.put("keyward/malformed", "hello").await;
-    aws.put("others", &key).await;
-    let policy = json!({
-        "Version": "2012-10-17",
-        "Statement": [{
-            "Effect": "Allow",
-            "Action": "secretsmanager:GetSecretValue",
-            "Resource": format!("arn:aws:secretsmanager:{}:123456789012:secret:keyward/*", Moto::REGION),
-        }],
-    });
-    let credentials = aws.credentials(policy).await;
+    let credentials = aws.credentials("secretsmanager:GetSecretValue").await;
     aws.open_for(&mut binary, &credentials);
     let secrets = [credentials.1.as_str(), core(&key)];
 
@@ -322,7 +313,7 @@ async fn kept_in_aws() {
     let said = refused(&binary, "there is no such secret", &secrets);
     assert!(said.contains("aws secretsmanager create-secret --name keyward/none"), "{said}");
     for (secret, says) in [
-        ("keyward/malformed", "must begin with"),
+        ("keyward/malformed", "doesn't start with"),
         ("keyward/malformed#k", "isn't a JSON object"),
         ("keyward/fields#x", "no field \"x\""),
         ("keyward/fields#n", "isn't a text"),
@@ -356,8 +347,10 @@ async fn kept_in_aws() {
     binary.set("KEYWARD_KEYS_MASTER_KEY_AWS", "keyward/fields#k".to_owned());
     assert_eq!(binary.run(&["--json", "keys", "list"], ""), before);
 
-    binary.set("KEYWARD_KEYS_MASTER_KEY_AWS", "others".to_owned());
-    refused(&binary, "doesn't allow this: AccessDeniedException", &secrets);
+    aws.allow_only("secretsmanager:ListSecrets").await;
+    refused(&binary, "allows secretsmanager:GetSecretValue on this secret", &secrets);
+    aws.allow_only("secretsmanager:GetSecretValue").await;
+    assert_eq!(binary.run(&["--json", "keys", "list"], ""), before, "nothing was changed");
     binary.set("AWS_ACCESS_KEY_ID", credentials.0.clone());
     binary.set("AWS_SECRET_ACCESS_KEY", "a-wrong-one".to_owned());
     binary.unset("AWS_PROFILE");
@@ -374,8 +367,7 @@ async fn changed_from_keeper_to_keeper(database: TestDatabase) {
     vault.put("keyward", json!({ "master_key": in_vault })).await;
     aws.put("keyward/master-key", &in_aws).await;
     let token = vault.token("", READ).await;
-    let any = json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": "*", "Resource": "*" }] });
-    let credentials = aws.credentials(any).await;
+    let credentials = aws.credentials("secretsmanager:GetSecretValue").await;
     // How both are reached is set for the commands; the running server doesn't know of it.
     vault.open_for(&mut story.binary, &token);
     aws.open_for(&mut story.binary, &credentials);
@@ -387,10 +379,7 @@ async fn changed_from_keeper_to_keeper(database: TestDatabase) {
     let steps = [
         (vec!["--new-key-vault", "keyward"], ("KEYWARD_KEYS_MASTER_KEY_VAULT", "keyward".to_owned())),
         (vec!["--new-key-aws", "keyward/master-key"], ("KEYWARD_KEYS_MASTER_KEY_AWS", "keyward/master-key".to_owned())),
-        (
-            vec!["--new-key-file", file.to_str().unwrap()],
-            ("KEYWARD_KEYS_MASTER_KEY_FILE", file.display().to_string()),
-        ),
+        (vec!["--new-key-file", file.to_str().unwrap()], ("KEYWARD_KEYS_MASTER_KEY_FILE", file.display().to_string())),
     ];
     for (flags, (variable, value)) in steps {
         let done = story.binary.run(&[vec!["--json", "keys", "reseal"], flags].concat(), "");

@@ -149,21 +149,37 @@ impl Moto {
         serde_json::from_str::<Value>(&made).unwrap()["ARN"].as_str().unwrap().to_owned()
     }
 
-    /// Credentials of somebody with this policy. From then on nothing is done without.
-    pub async fn credentials(&self, policy: Value) -> (String, String) {
-        let iam = async |form: String| self.call("iam", None, format!("Version=2010-05-08&{form}")).await;
-        iam("Action=CreateUser&UserName=keyward".to_owned()).await;
-        let policy: String = form_urlencoded::byte_serialize(policy.to_string().as_bytes()).collect();
-        iam(format!("Action=PutUserPolicy&UserName=keyward&PolicyName=keyward&PolicyDocument={policy}")).await;
-        let made = iam("Action=CreateAccessKey&UserName=keyward".to_owned()).await;
+    async fn iam(&self, form: &str) -> String {
+        self.call("iam", None, format!("Version=2010-05-08&UserName=keyward&{form}")).await
+    }
+
+    /// Credentials of somebody who may do this. From then on nothing is done without.
+    pub async fn credentials(&self, action: &str) -> (String, String) {
+        self.iam("Action=CreateUser").await;
+        let made = self.iam("Action=CreateAccessKey").await;
         let between = |name: &str| {
             let rest = made.split_once(&format!("<{name}>")).unwrap().1;
             rest.split_once('<').unwrap().0.to_owned()
         };
-        let reset = self.http.post(format!("{}/moto-api/reset-auth", self.url()));
-        let reset = reset.header(header::CONTENT_TYPE, "text/plain").body("0").send().await.unwrap();
-        assert!(reset.status().is_success(), "{}", reset.text().await.unwrap());
+        self.allow_only(action).await;
         (between("AccessKeyId"), between("SecretAccessKey"))
+    }
+
+    /// Lets that person do this and nothing else. moto judges actions, not what they are done to.
+    pub async fn allow_only(&self, action: &str) {
+        self.requests_without_credentials(1).await;
+        let statement = json!([{ "Effect": "Allow", "Action": action, "Resource": "*" }]);
+        let policy = json!({ "Version": "2012-10-17", "Statement": statement }).to_string();
+        let policy: String = form_urlencoded::byte_serialize(policy.as_bytes()).collect();
+        self.iam(&format!("Action=PutUserPolicy&PolicyName=keyward&PolicyDocument={policy}")).await;
+        self.requests_without_credentials(0).await;
+    }
+
+    /// How many more requests are served without a look at credentials.
+    async fn requests_without_credentials(&self, count: u32) {
+        let reset = self.http.post(format!("{}/moto-api/reset-auth", self.url()));
+        let reset = reset.header(header::CONTENT_TYPE, "text/plain").body(count.to_string()).send().await.unwrap();
+        assert!(reset.status().is_success(), "{}", reset.text().await.unwrap());
     }
 
     /// Has a binary ask it, with these credentials from the environment.
@@ -269,8 +285,12 @@ async fn odd(State(odd): State<Arc<Odd>>, request: Request) -> Response {
         // As a proxy's page that asks to sign in; it repeats the secret, which no message may.
         "page" => format!("<html>{}</html>", odd.text).into_response(),
         "number" => json!({ "data": { "data": { "master_key": 5 } } }).to_string().into_response(),
-        "not-a-key" => json!({ "data": { "data": { "master_key": format!("{}x", odd.text) } } }).to_string().into_response(),
-        "sealed" => (StatusCode::SERVICE_UNAVAILABLE, json!({ "errors": ["Vault is sealed"] }).to_string()).into_response(),
+        "not-a-key" => {
+            json!({ "data": { "data": { "master_key": format!("{}x", odd.text) } } }).to_string().into_response()
+        }
+        "sealed" => {
+            (StatusCode::SERVICE_UNAVAILABLE, json!({ "errors": ["Vault is sealed"] }).to_string()).into_response()
+        }
         "teapot" => StatusCode::IM_A_TEAPOT.into_response(),
         // Twice it can't, and then it can.
         "flaky" if hit < 2 => StatusCode::BAD_GATEWAY.into_response(),

@@ -171,7 +171,10 @@ pub(super) fn new_master_key() -> Result<Report, Failure> {
     let master = MasterKey::generate().map_err(Fault::from)?;
     let text = master.encode();
     // The text ends with its line, so that it can be piped to where it is kept.
-    Ok(Report { json: json!({ "master_key": *text, "fingerprint": master.fingerprint() }), text: format!("{}\n", *text) })
+    Ok(Report {
+        json: json!({ "master_key": *text, "fingerprint": master.fingerprint() }),
+        text: format!("{}\n", *text),
+    })
 }
 
 async fn list(app: &App) -> Result<Report, Failure> {

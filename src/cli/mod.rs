@@ -333,7 +333,7 @@ mod tests {
             ("keys revoke", MissingRequiredArgument),
             ("keys reseal --finish --new-key-stdin", ArgumentConflict),
             ("keys reseal --new-key-vault a --new-key-aws a", ArgumentConflict),
-            ("keys reseal --new-key-vault a//b", ValueValidation),
+            ("keys reseal --new-key-vault a/../b", ValueValidation),
             ("keys export-public --format pkcs8", InvalidValue),
             ("--set listen serve", ValueValidation),
             ("--set =x serve", ValueValidation),

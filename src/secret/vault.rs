@@ -153,7 +153,7 @@ impl<'a> Vault<'a> {
             .map_err(|()| NotRead::Unusable("vault.address has no path that could be continued".to_owned()))?
             .pop_if_empty()
             .push("v1")
-            .extend(steps);
+            .extend(steps.filter(|step| !step.is_empty()));
         Ok(url)
     }
 

@@ -62,10 +62,14 @@ impl LiveSettings {
         }
         let mut waiting = Vec::new();
         for setting in TABLE {
-            if let Some(keep) = setting.keep
-                && keep(&mut fresh, self)
-            {
+            let Some(keep) = setting.keep else { continue };
+            let differs = keep(&mut fresh, self);
+            if differs {
                 waiting.push(setting.path);
+            }
+            // Whether anybody set it stays too, even to the same value: there are rules that ask for it.
+            let is_set = |settings: &Settings| *settings.place_of(setting.path) != Place::Default;
+            if differs || is_set(&fresh) != is_set(self) {
                 fresh.keep_place(setting.path, self);
             }
         }
@@ -102,8 +106,10 @@ pub(super) fn keep_secret(fresh: &mut Option<SecretString>, running: &Option<Sec
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
-    use crate::settings::Seconds;
+    use crate::settings::{MasterKeySource, Seconds, Sources};
 
     #[test]
     fn what_can_change_does_and_the_rest_is_named() {
@@ -119,6 +125,20 @@ mod tests {
         assert_eq!(live.server.listen.port(), 4000);
         assert_eq!(live.replace(Settings::default()).unwrap(), Vec::<&str>::new());
         assert_eq!(live.tokens.access_token_lifetime, Seconds::minutes(30));
+    }
+
+    #[test]
+    fn a_master_key_that_moves_waits_for_the_next_start() {
+        let load = |file: &str| {
+            let file = Some((PathBuf::from("keyward.toml"), file.to_owned()));
+            Settings::load(&Sources { file, ..Sources::default() }).unwrap()
+        };
+        let live = LiveSettings::from(load("keys.master_key_aws = \"keyward\""));
+        // A file by the name that is the default, said aloud: no contradiction to the secret that stays until then.
+        let fresh = load("keys.master_key_file = \"master.key\"\n[tokens]\naccess_token_lifetime = \"5m\"");
+        assert_eq!(live.replace(fresh).unwrap(), ["keys.master_key_aws"]);
+        assert!(matches!(live.master_key_source(), MasterKeySource::Aws(_)));
+        assert_eq!(live.tokens.access_token_lifetime, Seconds::minutes(5));
     }
 
     #[test]

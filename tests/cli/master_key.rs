@@ -2,7 +2,6 @@
 //! change of the master key from one to the other beside a running server.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use http::Method;
 use keyward::store::{Store, StoreOptions};
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::keys::Story;
 use crate::support::TestDatabase;
-use crate::support::binary::{Binary, pause};
+use crate::support::binary::Binary;
 use crate::support::secret_store::{Moto, OddServer, OpenBao, no_credentials_of_this_machine};
 use crate::support::server::{Answer, http_client};
 use crate::support::service::{Speaks, free_port};
@@ -191,8 +190,7 @@ async fn vault_is_entered_by_a_role_and_in_a_namespace() {
     vault.call(Method::POST, "sys/namespaces/team", "", json!({})).await;
     vault.call(Method::POST, "sys/mounts/kv", "team", json!({ "type": "kv", "options": { "version": "2" } })).await;
     let token = vault.token("team", "path \"kv/data/deep/keyward\" { capabilities = [\"read\"] }").await;
-    // A new mount of version 2 needs a moment before it can be written to.
-    pause(Duration::from_secs(1)).await;
+    vault.serves("kv", "team").await;
     vault.call(Method::POST, "kv/data/deep/keyward", "team", json!({ "data": { "k": key } })).await;
     for variable in ["KEYWARD_VAULT_ROLE_ID", "KEYWARD_VAULT_SECRET_ID_FILE"] {
         binary.unset(variable);
@@ -305,6 +303,7 @@ async fn kept_in_aws() {
     let arn = aws.put("keyward/master-key", &format!("{key}\n")).await;
     aws.put("keyward/fields", &json!({ "k": key, "n": 5 }).to_string()).await;
     aws.put("keyward/malformed", "hello").await;
+    let of_role = aws.role("secretsmanager:GetSecretValue").await;
     let credentials = aws.credentials("secretsmanager:GetSecretValue").await;
     aws.open_for(&mut binary, &credentials);
     let secrets = [credentials.1.as_str(), core(&key)];
@@ -347,13 +346,31 @@ async fn kept_in_aws() {
     binary.set("KEYWARD_KEYS_MASTER_KEY_AWS", "keyward/fields#k".to_owned());
     assert_eq!(binary.run(&["--json", "keys", "list"], ""), before);
 
+    // As a program says them (`credential_process`), and as a container's agent does.
+    let said = json!({ "Version": 1, "AccessKeyId": credentials.0, "SecretAccessKey": credentials.1 });
+    let (program, config) = (database.folder().join("said.json"), database.folder().join("config"));
+    std::fs::write(&program, said.to_string()).unwrap();
+    std::fs::write(&config, format!("[profile p]\ncredential_process = cat {}\n", program.display())).unwrap();
+    binary.set("AWS_SHARED_CREDENTIALS_FILE", "/dev/null".to_owned());
+    binary.set("AWS_CONFIG_FILE", config.display().to_string());
+    binary.set("AWS_PROFILE", "p".to_owned());
+    assert_eq!(binary.run(&["--json", "keys", "list"], ""), before);
+    binary.unset("AWS_PROFILE");
+    let agent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}/credentials", agent.local_addr().unwrap());
+    let router = axum::Router::new().fallback(move || async move { of_role.to_string() });
+    tokio::spawn(async move { axum::serve(agent, router).await });
+    binary.set("AWS_CONTAINER_CREDENTIALS_FULL_URI", address);
+    assert_eq!(binary.run(&["--json", "keys", "list"], ""), before);
+    binary.unset("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+
+    binary.set("AWS_ACCESS_KEY_ID", credentials.0.clone());
+    binary.set("AWS_SECRET_ACCESS_KEY", credentials.1.clone());
     aws.allow_only("secretsmanager:ListSecrets").await;
     refused(&binary, "allows secretsmanager:GetSecretValue on this secret", &secrets);
     aws.allow_only("secretsmanager:GetSecretValue").await;
     assert_eq!(binary.run(&["--json", "keys", "list"], ""), before, "nothing was changed");
-    binary.set("AWS_ACCESS_KEY_ID", credentials.0.clone());
     binary.set("AWS_SECRET_ACCESS_KEY", "a-wrong-one".to_owned());
-    binary.unset("AWS_PROFILE");
     refused(&binary, "doesn't allow this: ", &["a-wrong-one", core(&key)]);
 }
 

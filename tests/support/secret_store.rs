@@ -31,14 +31,21 @@ impl OpenBao {
     pub async fn start(speaks: Speaks) -> Self {
         let service = Service::openbao(ROOT, speaks).await;
         let this = Self { service, http: trusting_anybody(), speaks };
-        for _ in 0..100 {
-            let request = this.http.get(format!("{}/v1/secret/config", this.url())).header("X-Vault-Token", ROOT);
-            if request.send().await.is_ok_and(|answer| answer.status() == 200) {
-                return this;
+        this.serves("secret", "").await;
+        this
+    }
+
+    /// Waits until an engine KV, version 2, can be written to: a new one needs a moment.
+    pub async fn serves(&self, mount: &str, namespace: &str) {
+        for _ in 0..200 {
+            let request = self.http.get(format!("{}/v1/{mount}/config", self.url())).header("X-Vault-Token", ROOT);
+            let answer = request.header("X-Vault-Namespace", namespace).send().await;
+            if answer.is_ok_and(|answer| answer.status() == 200) {
+                return;
             }
             pause(Duration::from_millis(50)).await;
         }
-        panic!("OpenBao doesn't come up");
+        panic!("OpenBao doesn't serve {mount}");
     }
 
     pub fn url(&self) -> String {
@@ -157,20 +164,32 @@ impl Moto {
     pub async fn credentials(&self, action: &str) -> (String, String) {
         self.iam("Action=CreateUser").await;
         let made = self.iam("Action=CreateAccessKey").await;
-        let between = |name: &str| {
-            let rest = made.split_once(&format!("<{name}>")).unwrap().1;
-            rest.split_once('<').unwrap().0.to_owned()
-        };
         self.allow_only(action).await;
-        (between("AccessKeyId"), between("SecretAccessKey"))
+        (element(&made, "AccessKeyId"), element(&made, "SecretAccessKey"))
+    }
+
+    /// What a container's agent says to those inside (`AWS_CONTAINER_CREDENTIALS_FULL_URI`): the passing credentials of a
+    /// role that may do this. It comes before [`Self::credentials`].
+    pub async fn role(&self, action: &str) -> Value {
+        let iam = async |form: String| self.call("iam", None, format!("Version=2010-05-08&RoleName=node&{form}")).await;
+        let trust = encoded(&json!({ "Version": "2012-10-17", "Statement": [] }));
+        iam(format!("Action=CreateRole&AssumeRolePolicyDocument={trust}")).await;
+        iam(format!("Action=PutRolePolicy&PolicyName=node&PolicyDocument={}", encoded(&policy(action)))).await;
+        let form =
+            "Version=2011-06-15&Action=AssumeRole&RoleSessionName=node&RoleArn=arn:aws:iam::123456789012:role/node";
+        let made = self.call("sts", None, form.to_owned()).await;
+        json!({
+            "AccessKeyId": element(&made, "AccessKeyId"),
+            "SecretAccessKey": element(&made, "SecretAccessKey"),
+            "Token": element(&made, "SessionToken"),
+            "Expiration": element(&made, "Expiration"),
+        })
     }
 
     /// Lets that person do this and nothing else. moto judges actions, not what they are done to.
     pub async fn allow_only(&self, action: &str) {
         self.requests_without_credentials(1).await;
-        let statement = json!([{ "Effect": "Allow", "Action": action, "Resource": "*" }]);
-        let policy = json!({ "Version": "2012-10-17", "Statement": statement }).to_string();
-        let policy: String = form_urlencoded::byte_serialize(policy.as_bytes()).collect();
+        let policy = encoded(&policy(action));
         self.iam(&format!("Action=PutUserPolicy&PolicyName=keyward&PolicyDocument={policy}")).await;
         self.requests_without_credentials(0).await;
     }
@@ -190,6 +209,21 @@ impl Moto {
         binary.set("AWS_ACCESS_KEY_ID", credentials.0.clone());
         binary.set("AWS_SECRET_ACCESS_KEY", credentials.1.clone());
     }
+}
+
+/// A policy that allows this.
+fn policy(action: &str) -> Value {
+    json!({ "Version": "2012-10-17", "Statement": [{ "Effect": "Allow", "Action": action, "Resource": "*" }] })
+}
+
+fn encoded(document: &Value) -> String {
+    form_urlencoded::byte_serialize(document.to_string().as_bytes()).collect()
+}
+
+/// The text of the first element of this name.
+fn element(document: &str, name: &str) -> String {
+    let rest = document.split_once(&format!("<{name}>")).unwrap().1;
+    rest.split_once('<').unwrap().0.to_owned()
 }
 
 /// Has a binary find no credentials of AWS but those that a test gives it.

@@ -4,7 +4,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use super::output::{Failure, Report, table};
-use crate::settings::{self, Place, Settings, TABLE};
+use crate::settings::{self, Place, Settings};
 
 /// What to do with settings.
 #[derive(Debug, Clone, Copy, Subcommand)]
@@ -34,8 +34,7 @@ pub(super) fn run(command: ConfigCommand, load: impl FnOnce() -> Result<Settings
 
 /// The values stay out of the report: some are secrets, and the place says where to look.
 fn check(settings: &Settings) -> Report {
-    let set: Vec<(&str, String)> = TABLE
-        .iter()
+    let set: Vec<(&str, String)> = settings::all()
         .map(|setting| (setting.path, settings.place_of(setting.path)))
         .filter(|(_, place)| **place != Place::Default)
         .map(|(path, place)| (path, place.to_string()))

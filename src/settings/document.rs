@@ -3,7 +3,7 @@
 //! Leaves out: where they are kept and who prints them.
 
 use super::setting::Setting;
-use super::table::{self, TABLE};
+use super::table;
 
 /// Columns of the example's comments.
 const WIDTH: usize = 100;
@@ -19,11 +19,11 @@ pub fn example() -> String {
          flag wins over an environment variable, and that over this file. Durations are written \"30s\", \"15m\", \
          \"12h\" or \"7d\", or as a number of seconds. `keyward config check` checks this file.",
     );
-    for section in table::sections() {
+    for (section, settings) in table::sections() {
         if !section.is_empty() {
             out.push_str(&format!("\n[{section}]\n"));
         }
-        for setting in TABLE.iter().filter(|setting| setting.section() == section) {
+        for setting in settings {
             out.push('\n');
             comment(&mut out, setting.doc);
             comment(&mut out, &format!("Environment: {}", variables(setting).join(" or ")));
@@ -50,10 +50,10 @@ pub fn reference() -> String {
          SIGHUP has a running server read its settings anew. Those marked with \"needs a new start\" stay as they were; the \
          log names each that differs.\n",
     );
-    for section in table::sections() {
+    for (section, settings) in table::sections() {
         let title = if section.is_empty() { "General".to_owned() } else { format!("`[{section}]`") };
         out.push_str(&format!("\n## {title}\n"));
-        for setting in TABLE.iter().filter(|setting| setting.section() == section) {
+        for setting in settings {
             entry(&mut out, setting);
         }
     }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::table::TABLE;
+use super::table;
 use super::{Place, Settings, SettingsError};
 
 /// Settings that can be replaced while others read them. Who holds a reference keeps what it has read; each new look sees
@@ -61,7 +61,7 @@ impl LiveSettings {
             return Err(SettingsError::one(Place::Default, message.to_owned()));
         }
         let mut waiting = Vec::new();
-        for setting in TABLE {
+        for setting in table::all() {
             let Some(keep) = setting.keep else { continue };
             let differs = keep(&mut fresh, self);
             if differs {

@@ -1,7 +1,7 @@
 //! From the texts of the sources to checked settings. Everything that is wrong is found in one go, each with its place
 //! and, for a mistyped name, the nearest known one.
 //!
-//! Leaves out: fetching the texts (`source.rs`), the rules of a single value (`table.rs`, `value.rs`).
+//! Leaves out: fetching the texts (`source.rs`), the rules of a single value (`table/`, `value.rs`).
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::problem::{Place, Problem, SettingsError};
 use super::setting::{Kind, Setting};
 use super::source::{Sources, dot_env};
-use super::table::{self, TABLE};
+use super::table;
 use super::{Settings, value};
 
 /// A value as a source writes it.
@@ -127,17 +127,17 @@ impl Loading {
                 self.refuse(here, None, format!("unknown setting {path:?}; write its name without quotes"));
             } else if let Some(setting) = table::find(&path) {
                 self.take_toml(setting, value, here, place);
-            } else if table::sections().contains(&path.as_str()) {
+            } else if table::sections().any(|(section, _)| section == path) {
                 match value.get_ref() {
                     DeValue::Table(inner) => self.take_table(inner, &path, place),
                     _ => self.refuse(here, None, format!("{path} is a section; write its settings below [{path}]")),
                 }
             } else if value.get_ref().is_table() {
-                let sections = table::sections();
-                let known = sections.into_iter().filter(|section| !section.is_empty());
-                self.refuse(here, None, unknown("section", &path, known.map(str::to_owned)));
+                let known = table::sections().map(|(section, _)| section.to_owned());
+                let known = known.filter(|section| !section.is_empty());
+                self.refuse(here, None, unknown("section", &path, known));
             } else {
-                self.refuse(here, None, unknown("setting", &path, TABLE.iter().map(|setting| setting.path.to_owned())));
+                self.refuse(here, None, unknown("setting", &path, table::all().map(|setting| setting.path.to_owned())));
             }
         }
     }
@@ -192,14 +192,14 @@ impl Loading {
             if !name.starts_with("KEYWARD_") || name.starts_with("KEYWARD_TEST_") || name == "KEYWARD_CONFIG" {
                 continue;
             }
-            if let Some(setting) = TABLE.iter().find(|setting| setting.variable() == name) {
+            if let Some(setting) = table::all().find(|setting| setting.variable() == name) {
                 self.take_text(setting, text, place);
-            } else if let Some(setting) = TABLE.iter().find(|setting| setting.file_variable().as_deref() == Some(name))
+            } else if let Some(setting) = table::all().find(|setting| setting.file_variable().as_deref() == Some(name))
             {
                 self.take_secret_file(setting, text, place);
             } else {
-                let plain = TABLE.iter().map(Setting::variable);
-                let known = plain.chain(TABLE.iter().filter_map(Setting::file_variable));
+                let plain = table::all().map(Setting::variable);
+                let known = plain.chain(table::all().filter_map(Setting::file_variable));
                 self.refuse(place, None, unknown("variable", name, known));
                 continue;
             }
@@ -208,7 +208,7 @@ impl Loading {
             }
         }
         // Two sources of equal rank for one secret: which one counts would be an accident.
-        for setting in TABLE {
+        for setting in table::all() {
             let Some(file_variable) = setting.file_variable() else { continue };
             let variable = setting.variable();
             if seen.contains(&variable) && seen.contains(&file_variable) {
@@ -239,7 +239,7 @@ impl Loading {
     fn take_flag(&mut self, path: &str, text: &str) {
         let place = Place::Flag(path.to_owned());
         let Some(setting) = table::find(path) else {
-            let known = TABLE.iter().map(|setting| setting.path.to_owned());
+            let known = table::all().map(|setting| setting.path.to_owned());
             return self.refuse(place, None, unknown("setting", path, known));
         };
         // Arguments of a process are shown to every user of the machine. The path of an SQLite file is no secret.

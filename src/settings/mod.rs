@@ -1,7 +1,7 @@
 //! What an operator can set: by a TOML file, by the environment (`KEYWARD_…`) and by flags. Flags win over the
 //! environment, the environment over the file, the file over the defaults.
 //!
-//! `table.rs` lists every setting once, and `setting.rs` says what a setting is; from it come the known names, the commented example and the reference page.
+//! `table/` lists every setting once, and `setting.rs` says what a setting is; from it come the known names, the commented example and the reference page.
 //! This file holds the settings as the server uses them, `load.rs` fills them, `live.rs` replaces them while the server runs, `source.rs` fetches the texts to load
 //! from the machine, `value.rs` reads single values, and `problem.rs` says what is wrong and where.
 //!
@@ -36,7 +36,7 @@ pub use public_url::PublicUrl;
 pub use secret_store::{AwsSettings, SecretReference, VaultSettings};
 pub use setting::{Kind, Setting, Weak};
 pub use source::{Sources, environment};
-pub use table::{SIGNING_ALGORITHMS, TABLE};
+pub use table::{SIGNING_ALGORITHMS, all};
 pub use value::Seconds;
 
 /// All settings, checked one by one and against each other. `Debug` shows no secret.
@@ -450,7 +450,7 @@ impl Settings {
     /// One sentence for each choice that is weaker than the default, with its place; empty when all is well.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
-        let weak = TABLE.iter().filter_map(|setting| setting.weak.as_ref().map(|weak| (setting.path, weak)));
+        let weak = all().filter_map(|setting| setting.weak.as_ref().map(|weak| (setting.path, weak)));
         weak.filter(|(_, weak)| (weak.when)(self))
             .map(|(path, weak)| match self.place_of(path) {
                 Place::Default => format!("{path}: {}", weak.says),

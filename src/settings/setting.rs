@@ -1,5 +1,5 @@
 //! What a setting is: its name, default, kind, meaning, and when a choice is weak. The settings themselves are in
-//! `table.rs`.
+//! `table/`.
 
 use super::table::find;
 use super::{Seconds, Settings};

@@ -1,7 +1,7 @@
 //! Reading one value out of text: durations, hosts, origins, database URLs, log levels, languages.
 //! Each reader answers with a sentence that says what is wrong; those for secrets never repeat the value.
 //!
-//! Leaves out: which setting takes which value (`table.rs`), and TOML (`load.rs`).
+//! Leaves out: which setting takes which value (`table/`), and TOML (`load.rs`).
 
 use std::fmt;
 use std::net::IpAddr;

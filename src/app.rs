@@ -10,6 +10,7 @@ use futures_util::future::BoxFuture;
 use keyward_entities::{audit_event, scope};
 use keyward_guard::{AccessToken, KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
+use keyward_protocol::Timestamp;
 use keyward_protocol::access_token::may_be_client_id;
 use moka::sync::Cache;
 use tokio::sync::Notify;
@@ -170,6 +171,12 @@ pub async fn open_store(settings: &Settings) -> Result<Store, Fault> {
     Ok(store)
 }
 
+/// The version of what is kept in memory that the database had when it was asked.
+struct Look {
+    at: Timestamp,
+    version: i64,
+}
+
 impl App {
     /// Wires the parts: opens the database, reads or makes the keys, loads what is kept in memory.
     ///
@@ -259,12 +266,16 @@ impl App {
     /// # Errors
     /// Where the database fails: then everything stays as it was.
     pub async fn reload_if_changed(&self) -> Result<(), Fault> {
-        let asked_at = self.clock.now();
-        if self.store.directory_version().await? == self.seen_version.load(Ordering::Acquire) {
-            self.heard_at.fetch_max(asked_at.micros(), Ordering::AcqRel);
+        if self.looks_changed().await?.is_none() {
             return Ok(());
         }
-        self.reload().await
+        let _alone = self.reloading.lock().await;
+        // Somebody else may have been at it for the same change. To read it a second time would throw away, for nothing,
+        // what requests have put into the caches since.
+        match self.looks_changed().await? {
+            Some(look) => self.read_anew(look).await,
+            None => Ok(()),
+        }
     }
 
     /// Reads anew what is kept in memory.
@@ -273,9 +284,28 @@ impl App {
     /// As [`App::reload_if_changed`].
     pub async fn reload(&self) -> Result<(), Fault> {
         let _alone = self.reloading.lock().await;
-        let asked_at = self.clock.now();
-        // The version first: a change that comes while the rest is read is seen by the next look.
-        let version = self.store.directory_version().await?;
+        self.read_anew(self.look().await?).await
+    }
+
+    /// The version that the database has.
+    async fn look(&self) -> Result<Look, Fault> {
+        let at = self.clock.now();
+        Ok(Look { at, version: self.store.directory_version().await? })
+    }
+
+    /// The version that the database has, if another one is in memory.
+    async fn looks_changed(&self) -> Result<Option<Look>, Fault> {
+        let look = self.look().await?;
+        if look.version == self.seen_version.load(Ordering::Acquire) {
+            self.heard_at.fetch_max(look.at.micros(), Ordering::AcqRel);
+            return Ok(None);
+        }
+        Ok(Some(look))
+    }
+
+    /// Reads all that is kept in memory. The version was read first: a change that comes while the rest is read is seen by
+    /// the next look.
+    async fn read_anew(&self, look: Look) -> Result<(), Fault> {
         let directory = self.store.directory().await?;
         let ring = self.load_key_ring().await?;
         let guard_keys = KeySet::from_jwks_json(ring.jwks_json()).map_err(Fault::broken)?;
@@ -286,11 +316,11 @@ impl App {
         self.provider_metadata_etag.store(Arc::new(provider_metadata::etag(&document)));
         self.provider_metadata.store(Arc::new(document));
         // The version before the caches: who puts in what was read before the change finds the version changed.
-        self.seen_version.store(version, Ordering::Release);
+        self.seen_version.store(look.version, Ordering::Release);
         self.clients.invalidate_all();
         self.verified.invalidate_all();
         self.published_keys.make_old();
-        self.heard_at.fetch_max(asked_at.micros(), Ordering::AcqRel);
+        self.heard_at.fetch_max(look.at.micros(), Ordering::AcqRel);
         Ok(())
     }
 

@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{flag, index, index_of_set, moment, name, nullable, octets, text, unique, uuid};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -21,34 +23,6 @@ const FACTS: [(&str, &str); 2] =
 /// The organization to which everything belongs until there are more.
 const DEFAULT_ORGANIZATION: [u8; 16] = [0, 0, 0, 0, 0, 0, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1];
 
-fn name(text: &str) -> Alias {
-    Alias::new(text)
-}
-
-fn uuid(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).uuid().not_null().take()
-}
-
-fn text(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).text().not_null().take()
-}
-
-fn moment(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).big_integer().not_null().take()
-}
-
-fn octets(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).binary().not_null().take()
-}
-
-fn flag(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).boolean().not_null().take()
-}
-
-fn nullable(mut column: ColumnDef) -> ColumnDef {
-    column.null().take()
-}
-
 /// A table with `id` as its key and these columns.
 fn table(table: &str, columns: Vec<ColumnDef>) -> TableCreateStatement {
     let mut create = Table::create();
@@ -66,18 +40,6 @@ fn references(create: &mut TableCreateStatement, from: &str, column: &str, to: &
             .to(name(to), name("id"))
             .on_delete(ForeignKeyAction::Cascade),
     );
-}
-
-fn index(table: &str, columns: &[&str], unique: bool) -> IndexCreateStatement {
-    let mut create = Index::create();
-    create.name(format!("{}_{table}_{}", if unique { "uq" } else { "ix" }, columns.join("_"))).table(name(table));
-    for column in columns {
-        create.col(name(column));
-    }
-    if unique {
-        create.unique();
-    }
-    create.take()
 }
 
 #[async_trait::async_trait]
@@ -301,7 +263,7 @@ impl MigrationTrait for Migration {
                 Table::create().table(name("server_facts")).col(text("name").primary_key()).col(text("value")).take(),
             )
             .await?;
-        for (table, columns, unique) in [
+        for (table, columns, alone) in [
             ("users", &["subject"][..], true),
             ("users", &["organization_id", "login_key"], true),
             ("clients", &["client_id"], true),
@@ -332,12 +294,11 @@ impl MigrationTrait for Migration {
             ("replay_marks", &["expires_at"], false),
             ("audit_events", &["at"], false),
         ] {
-            manager.create_index(index(table, columns, unique)).await?;
+            manager.create_index(if alone { unique(table, columns) } else { index(table, columns) }).await?;
         }
         // Only what was ended before its time is in these, so nothing is written to them until something ends.
         for table in ["grants", "sessions"] {
-            let mut ended = index(table, &["ended_at"], false);
-            manager.create_index(ended.and_where(Expr::col(name("ended_at")).is_not_null()).take()).await?;
+            manager.create_index(index_of_set(table, "ended_at")).await?;
         }
         for (fact, value) in FACTS {
             let insert = Query::insert()

@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{add, moment, name, nullable, number, octets, text};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -16,10 +18,6 @@ impl MigrationName for Migration {
 /// The member of a client's metadata that gives its access tokens a life of their own, in seconds.
 const LIFETIME: &str = "\"access_token_lifetime\":";
 
-fn name(text: &str) -> Alias {
-    Alias::new(text)
-}
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
@@ -31,19 +29,15 @@ impl MigrationTrait for Migration {
         let seals = Table::create()
             .table(name("root_seals"))
             // That of the master key which opens it.
-            .col(ColumnDef::new(name("fingerprint")).text().not_null().primary_key())
-            .col(ColumnDef::new(name("version")).big_integer().not_null())
-            .col(ColumnDef::new(name("sealed_root")).binary().not_null())
-            .col(ColumnDef::new(name("created_at")).big_integer().not_null())
+            .col(text("fingerprint").primary_key())
+            .col(number("version"))
+            .col(octets("sealed_root"))
+            .col(moment("created_at"))
             .take();
         manager.create_table(seals).await?;
         // SQLite adds one column at a time.
-        for mut column in [
-            ColumnDef::new(name("thumbprint")).text().null().take(),
-            ColumnDef::new(name("archived_at")).big_integer().null().take(),
-            ColumnDef::new(name("revoked_at")).big_integer().null().take(),
-        ] {
-            manager.alter_table(Table::alter().table(name("signing_keys")).add_column(&mut column).take()).await?;
+        for column in [text("thumbprint"), moment("archived_at"), moment("revoked_at")] {
+            manager.alter_table(add("signing_keys", nullable(column))).await?;
         }
         let connection = manager.get_connection();
         let select = Query::select()

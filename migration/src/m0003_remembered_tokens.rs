@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{index, index_of_set, moment, name, nullable, number, octets, text, uuid};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -11,22 +13,6 @@ impl MigrationName for Migration {
     fn name(&self) -> &str {
         "m0003_remembered_tokens"
     }
-}
-
-fn name(text: &str) -> Alias {
-    Alias::new(text)
-}
-
-fn number(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).big_integer().not_null().take()
-}
-
-fn text(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).text().not_null().take()
-}
-
-fn index(table: &str, column: &str) -> IndexCreateStatement {
-    Index::create().name(format!("ix_{table}_{column}")).table(name(table)).col(name(column)).take()
 }
 
 #[async_trait::async_trait]
@@ -41,30 +27,30 @@ impl MigrationTrait for Migration {
             Table::create()
                 .table(name("opaque_tokens"))
                 .if_not_exists()
-                .col(ColumnDef::new(name("token_hash")).binary().not_null().primary_key())
+                .col(octets("token_hash").primary_key())
                 .col(text("jti"))
-                .col(ColumnDef::new(name("client")).uuid().not_null())
+                .col(uuid("client"))
                 .col(text("client_id"))
-                .col(ColumnDef::new(name("grant_id")).uuid().null())
+                .col(nullable(uuid("grant_id")))
                 .col(text("scope"))
                 .col(text("audience"))
-                .col(number("issued_at"))
-                .col(number("expires_at"))
+                .col(moment("issued_at"))
+                .col(moment("expires_at"))
                 .take(),
             Table::create()
                 .table(name("status_lists"))
                 .if_not_exists()
                 .col(number("number").primary_key())
                 .col(number("positions"))
-                .col(number("leased_at"))
+                .col(moment("leased_at"))
                 .take(),
             Table::create()
                 .table(name("status_entries"))
                 .if_not_exists()
                 .col(number("slot").primary_key())
-                .col(ColumnDef::new(name("grant_id")).uuid().not_null())
-                .col(number("expires_at"))
-                .col(ColumnDef::new(name("ended_at")).big_integer().null())
+                .col(uuid("grant_id"))
+                .col(moment("expires_at"))
+                .col(nullable(moment("ended_at")))
                 .take(),
         ];
         for table in tables {
@@ -73,13 +59,11 @@ impl MigrationTrait for Migration {
         for (table, column) in
             [("opaque_tokens", "expires_at"), ("status_entries", "expires_at"), ("status_entries", "grant_id")]
         {
-            manager.create_index(index(table, column).if_not_exists().take()).await?;
+            manager.create_index(index(table, &[column]).if_not_exists().take()).await?;
         }
         // What has ended is looked up by when it did; nothing is written to these until something ends.
         for (table, column) in [("status_entries", "ended_at"), ("users", "disabled_at"), ("clients", "disabled_at")] {
-            let mut ended = index(table, column);
-            let ended = ended.if_not_exists().and_where(Expr::col(name(column)).is_not_null()).take();
-            manager.create_index(ended).await?;
+            manager.create_index(index_of_set(table, column).if_not_exists().take()).await?;
         }
         Ok(())
     }

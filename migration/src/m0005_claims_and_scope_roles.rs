@@ -3,6 +3,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{add, nullable, text};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -21,15 +23,14 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let nullable = |column: &str| ColumnDef::new(Alias::new(column)).text().null().take();
-        let list = |column: &str| ColumnDef::new(Alias::new(column)).text().not_null().default("[]").take();
+        let list = |column: &str| text(column).default("[]").take();
         for (table, column) in [
-            ("authorization_codes", nullable("requested_claims")),
-            ("grants", nullable("requested_claims")),
+            ("authorization_codes", nullable(text("requested_claims"))),
+            ("grants", nullable(text("requested_claims"))),
             ("consents", list("claims")),
             ("scopes", list("role_ids")),
         ] {
-            manager.alter_table(Table::alter().table(Alias::new(table)).add_column(column).take()).await?;
+            manager.alter_table(add(table, column)).await?;
         }
         Ok(())
     }

@@ -8,6 +8,8 @@
 
 use sea_orm_migration::prelude::*;
 
+use crate::columns::{add, index, index_of_set, moment, name, nullable, number};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -20,15 +22,6 @@ impl MigrationName for Migration {
 
 const CODES: &str = "authorization_codes";
 
-fn name(text: &str) -> Alias {
-    Alias::new(text)
-}
-
-/// An index over a column of the codes that is part of the table only.
-fn codes(column: &str, index: &str, which: Expr) -> IndexCreateStatement {
-    Index::create().name(index).table(name(CODES)).col(name(column)).and_where(which).take()
-}
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
@@ -37,18 +30,15 @@ impl MigrationTrait for Migration {
     }
 
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let look_again = ColumnDef::new(name("look_again_at")).big_integer().null().take();
-        manager.alter_table(Table::alter().table(name(CODES)).add_column(look_again).take()).await?;
+        manager.alter_table(add(CODES, nullable(moment("look_again_at")))).await?;
         // Null: what the metadata say is the longest.
-        let longest = ColumnDef::new(name("longest_token_life")).big_integer().null().take();
-        manager.alter_table(Table::alter().table(name("clients")).add_column(longest).take()).await?;
-        let look_again = || Expr::col(name("look_again_at"));
-        for index in [
-            codes("look_again_at", "ix_authorization_codes_look_again_at", look_again().is_not_null()),
-            codes("expires_at", "ix_authorization_codes_expires_at_alone", look_again().is_null()),
-        ] {
-            manager.create_index(index).await?;
-        }
+        manager.alter_table(add("clients", nullable(number("longest_token_life")))).await?;
+        manager.create_index(index_of_set(CODES, "look_again_at")).await?;
+        let alone = index(CODES, &["expires_at"])
+            .name("ix_authorization_codes_expires_at_alone")
+            .and_where(Expr::col(name("look_again_at")).is_null())
+            .take();
+        manager.create_index(alone).await?;
         manager.drop_index(Index::drop().name("ix_authorization_codes_expires_at").table(name(CODES)).to_owned()).await
     }
 

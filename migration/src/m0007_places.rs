@@ -10,6 +10,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
+use crate::columns::{add, flag, index, index_of_set, moment, name, nullable, octets, text, unique, uuid};
+
 /// The change.
 #[derive(Debug)]
 pub struct Migration;
@@ -23,50 +25,29 @@ impl MigrationName for Migration {
 /// So many changes a program must know from now on.
 const LEAST_CHANGES: &str = "6";
 
-fn name(text: &str) -> Alias {
-    Alias::new(text)
-}
-
 fn hash_only() -> ColumnDef {
     // What is there says no place, and neither does what a program adds that doesn't know of them.
-    ColumnDef::new(name("hash_only")).boolean().null().default(true).take()
+    nullable(flag("hash_only")).default(true).take()
 }
 
 fn by_hash() -> IndexCreateStatement {
-    Index::create()
+    unique("refresh_tokens", &["token_hash"])
         .name("uq_refresh_tokens_hash_only")
-        .table(name("refresh_tokens"))
-        .col(name("token_hash"))
-        .unique()
         .and_where(Expr::col(name("hash_only")).is_not_null())
         .take()
 }
 
-fn uuid(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).uuid().not_null().take()
-}
-
-fn text(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).text().not_null().take()
-}
-
-fn moment(column: &str) -> ColumnDef {
-    ColumnDef::new(name(column)).big_integer().not_null().take()
-}
-
 /// The tables of SQLite as they are from now on, under names for the meantime, with the columns of their keys.
 fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
-    let null = |mut column: ColumnDef| column.null().take();
-    let octets = |column: &str| ColumnDef::new(name(column)).binary().not_null().take();
     let tokens = vec![
         uuid("id"),
         octets("token_hash"),
         uuid("grant_id"),
         moment("issued_at"),
         moment("expires_at"),
-        null(moment("spent_at")),
-        null(uuid("successor_id")),
-        null(octets("sealed_successor")),
+        nullable(moment("spent_at")),
+        nullable(uuid("successor_id")),
+        nullable(octets("sealed_successor")),
         hash_only(),
     ];
     let grants = vec![
@@ -74,7 +55,7 @@ fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
         uuid("user_id"),
         uuid("client"),
         uuid("session_id"),
-        ColumnDef::new(name("tied_to_session")).boolean().not_null().take(),
+        flag("tied_to_session"),
         text("scope"),
         text("resources"),
         moment("auth_time"),
@@ -82,15 +63,11 @@ fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
         text("amr"),
         moment("created_at"),
         moment("expires_at"),
-        null(moment("ended_at")),
-        null(text("end_reason")),
-        null(text("requested_claims")),
+        nullable(moment("ended_at")),
+        nullable(text("end_reason")),
+        nullable(text("requested_claims")),
     ];
     [("refresh_tokens", tokens, &["grant_id", "id"]), ("grants", grants, &["id"])]
-}
-
-fn index(table: &str, column: &str) -> IndexCreateStatement {
-    Index::create().name(format!("ix_{table}_{column}")).table(name(table)).col(name(column)).take()
 }
 
 /// Copies a table into one that is laid out otherwise, and puts that in its place. Its indexes go with it.
@@ -138,22 +115,14 @@ impl MigrationTrait for Migration {
                 lay_out_anew(manager, table, columns, key).await?;
             }
             for (table, column) in [("grants", "user_id"), ("grants", "client")] {
-                manager.create_index(index(table, column)).await?;
+                manager.create_index(index(table, &[column])).await?;
             }
             // Only what was ended before its time is in it, so nothing is written to it until something ends.
-            let ended = index("grants", "ended_at").and_where(Expr::col(name("ended_at")).is_not_null()).take();
-            manager.create_index(ended).await?;
+            manager.create_index(index_of_set("grants", "ended_at")).await?;
             // In the order of time, for ids are; by it the seals of spent tokens are found.
-            let ids = Index::create()
-                .name("uq_refresh_tokens_id")
-                .table(name("refresh_tokens"))
-                .col(name("id"))
-                .unique()
-                .take();
-            manager.create_index(ids).await?;
+            manager.create_index(unique("refresh_tokens", &["id"])).await?;
         } else {
-            let add = Table::alter().table(name("refresh_tokens")).add_column(hash_only()).take();
-            manager.alter_table(add).await?;
+            manager.alter_table(add("refresh_tokens", hash_only())).await?;
             manager.drop_index(Index::drop().name("uq_refresh_tokens_token_hash").to_owned()).await?;
         }
         manager.create_index(by_hash()).await?;

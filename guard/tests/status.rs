@@ -35,6 +35,14 @@ fn list(server: &Server, key: &Key, bytes: &[u8]) -> Answer {
     Answer::ok(key.of_kind("statuslist+jwt", &list_claims(server, bytes)))
 }
 
+/// A key, and an issuer that publishes it and a list of these bytes.
+async fn published(bytes: &[u8]) -> (Key, Server) {
+    let key = Key::es256("k");
+    let server = Server::start(&[&key]).await;
+    server.set(LIST, list(&server, &key, bytes));
+    (key, server)
+}
+
 fn token(server: &Server, key: &Key, index: u64) -> String {
     token_at(server, key, index, &format!("{}{LIST}", server.url))
 }
@@ -197,9 +205,7 @@ async fn a_list_that_cannot_be_had_is_open_by_default_and_closed_by_a_setting() 
 
 #[tokio::test]
 async fn a_bad_answer_never_replaces_a_good_copy() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0b1]));
+    let (key, server) = published(&[0b1]).await;
     let guard = guard(&server.url, StatusLists::new());
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Err(TokenRefusal::Revoked));
     // An old list, signed well, in which nothing had been revoked yet.
@@ -218,9 +224,7 @@ async fn a_bad_answer_never_replaces_a_good_copy() {
 
 #[tokio::test]
 async fn a_copy_that_grew_old_counts_as_unavailable() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0b10]));
+    let (key, server) = published(&[0b10]).await;
     let (open, closed) =
         (guard(&server.url, StatusLists::new()), guard(&server.url, StatusLists::new().refuse_when_unavailable()));
     let (good, revoked) = (token(&server, &key, 0), token(&server, &key, 1));
@@ -240,9 +244,7 @@ async fn a_copy_that_grew_old_counts_as_unavailable() {
 
 #[tokio::test]
 async fn an_index_beyond_the_copy_is_looked_for_once_a_second_and_then_refused() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0]));
+    let (key, server) = published(&[0]).await;
     let guard = guard(&server.url, StatusLists::new());
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Ok("alice".into()));
     for index in [8, 9, u64::MAX] {
@@ -288,9 +290,7 @@ async fn a_hundred_tokens_of_a_new_list_cause_one_request() {
 
 #[tokio::test]
 async fn a_list_that_nobody_names_is_not_followed_for_ever() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0]));
+    let (key, server) = published(&[0]).await;
     let guard = guard(&server.url, StatusLists::new());
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Ok("alice".into()));
     advance(Duration::from_secs(901)).await;
@@ -305,9 +305,7 @@ async fn a_list_that_nobody_names_is_not_followed_for_ever() {
 
 #[tokio::test]
 async fn what_was_revoked_stays_so_after_a_rest_while_the_issuer_is_away() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0b10]));
+    let (key, server) = published(&[0b10]).await;
     let open = guard(&server.url, StatusLists::new());
     let closed = guard(&server.url, StatusLists::new().refuse_when_unavailable());
     let (good, revoked) = (token(&server, &key, 0), token(&server, &key, 1));
@@ -335,9 +333,7 @@ async fn what_was_revoked_stays_so_after_a_rest_while_the_issuer_is_away() {
 
 #[tokio::test]
 async fn a_list_that_says_nothing_is_forgotten_before_one_that_does() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0b10]));
+    let (key, server) = published(&[0b10]).await;
     let guard = guard(&server.url, StatusLists::new());
     let revoked = token(&server, &key, 1);
     assert_eq!(outcome(&guard, &revoked).await, Err(TokenRefusal::Revoked));
@@ -396,9 +392,7 @@ async fn a_copy_goes_when_an_hour_and_its_last_token_are_over() {
 
 #[tokio::test]
 async fn a_guard_may_be_told_not_to_look() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[1]));
+    let (key, server) = published(&[1]).await;
     let builder = Guard::builder(Verifier::new(server.url.clone()).audience(AUDIENCE)).clock(|| NOW);
     let guard = builder.ignore_status_lists().discover(Discovery::new()).unwrap();
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Ok("alice".into()));
@@ -407,9 +401,7 @@ async fn a_guard_may_be_told_not_to_look() {
 
 #[tokio::test]
 async fn a_guard_that_is_gone_asks_for_nothing_more() {
-    let key = Key::es256("k");
-    let server = Server::start(&[&key]).await;
-    server.set(LIST, list(&server, &key, &[0]));
+    let (key, server) = published(&[0]).await;
     let guard = guard(&server.url, StatusLists::new());
     assert_eq!(outcome(&guard, &token(&server, &key, 0)).await, Ok("alice".into()));
     advance(Duration::from_secs(4)).await;

@@ -193,8 +193,7 @@ pub async fn handle_confirmation(State(app): State<Arc<App>>, incoming: Incoming
 
 async fn respond_to_confirmation(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
-    let sealed = form.get("request").unwrap_or_default();
-    let pending = Pending::open(app, incoming, PendingKind::EndSession, sealed).ok_or(ErrorKind::StaleForm)?;
+    let pending = Pending::of_form(app, incoming, PendingKind::EndSession, &form).ok_or(ErrorKind::StaleForm)?;
     if !is_fresh(app, incoming, &form)? {
         // The question is asked again.
         return Ok(page::see_other(&pending.resume_address(app, PendingKind::EndSession)?)?);

@@ -190,6 +190,11 @@ impl Pending {
         Ok(BASE64_URL_SAFE_NO_PAD.encode(sealed))
     }
 
+    /// The one that a page's form carries in its field `request`; `None` as for [`Pending::open`].
+    pub fn of_form(app: &App, incoming: &Incoming, kind: PendingKind, form: &Parameters) -> Option<Self> {
+        Self::open(app, incoming, kind, form.get("request")?)
+    }
+
     /// Opens it. One that waited too long or comes from another browser starts again: its request stands, what the
     /// person did for it doesn't.
     pub fn open(app: &App, incoming: &Incoming, kind: PendingKind, sealed: &str) -> Option<Self> {

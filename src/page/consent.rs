@@ -77,8 +77,7 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
-    let sealed = form.get("request").unwrap_or_default();
-    let pending = Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
+    let pending = Pending::of_form(app, incoming, PendingKind::Authorization, &form).ok_or(ErrorKind::StaleForm)?;
     let again = |pending: &Pending| -> Result<Response, PageFailure> {
         Ok(page::see_other(&pending.resume_address(app, PendingKind::Authorization)?)?)
     };

@@ -54,8 +54,7 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure> {
     let form = posted(incoming)?;
-    let sealed = form.get("request").unwrap_or_default();
-    let mut pending = Pending::open(app, incoming, PendingKind::Authorization, sealed).ok_or(ErrorKind::StaleForm)?;
+    let mut pending = Pending::of_form(app, incoming, PendingKind::Authorization, &form).ok_or(ErrorKind::StaleForm)?;
     if is_fresh(app, incoming, &form)? {
         match form.get("choice") {
             Some("current") => pending.account_chosen = true,

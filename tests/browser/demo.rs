@@ -76,6 +76,24 @@ impl Demo {
         panic!("no way leads to the app: {}", browser.describe().await);
     }
 
+    /// Turns back at the login of this app, declines at its consent, and in the end allows it.
+    pub async fn decline_at_first(&self, browser: &Browser, app: &str) {
+        browser.open(app).await;
+        browser.follow("#login").await;
+        browser.follow("#cancel").await;
+        browser.text("#declined").await;
+
+        browser.follow("#try-again").await;
+        self.sign_in(browser).await;
+        browser.follow("#deny").await;
+        browser.text("#declined").await;
+        browser.is_at(app).await;
+
+        browser.follow("#try-again").await;
+        browser.follow("#allow").await;
+        browser.text("#claims").await;
+    }
+
     /// Ends it; fails where it complained.
     pub fn finish(self) {
         self.process.finish();

@@ -62,20 +62,7 @@ async fn a_person_logs_in_works_and_logs_out() {
 #[cfg_attr(not(feature = "services"), ignore = "needs a browser: run ./test")]
 async fn a_person_declines_and_thinks_better_of_it() {
     let (demo, browser) = (Demo::start().await, Browser::start().await);
-    browser.open(&demo.web_app).await;
-    browser.follow("#login").await;
-    browser.follow("#cancel").await;
-    browser.text("#declined").await;
-
-    browser.follow("#try-again").await;
-    demo.sign_in(&browser).await;
-    browser.follow("#deny").await;
-    browser.text("#declined").await;
-    browser.is_at(&demo.web_app).await;
-
-    browser.follow("#try-again").await;
-    browser.follow("#allow").await;
-    browser.text("#claims").await;
+    demo.decline_at_first(&browser, &demo.web_app).await;
     browser.finish(&[]).await;
     demo.finish();
 }

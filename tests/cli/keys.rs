@@ -7,15 +7,15 @@ use serde_json::{Value, json};
 
 use crate::security::forge::part;
 use crate::support::binary::{Binary, pause};
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
-use crate::support::{Browser, TestDatabase};
+use crate::support::server::{Answer, PASSWORD, http_client};
+use crate::support::web_app::granted;
+use crate::support::{Browser, TestDatabase, WebApp};
 
 /// A server with a web client, a machine and an API, and a person's tokens.
 pub(super) struct Story {
-    pub(super) http: reqwest::Client,
+    pub(super) app: WebApp,
     pub(super) binary: Binary,
     browser: Browser,
-    pub(super) secret: String,
     refresh_token: String,
 }
 
@@ -42,56 +42,40 @@ impl Story {
             "",
         );
         let browser = Browser::at(&binary.url);
-        let secret = client["client_secret"].as_str().unwrap().to_owned();
-        let mut story = Self { http, binary, browser, secret, refresh_token: String::new() };
+        let app = WebApp::new(&binary.url, "shop", client["client_secret"].as_str().unwrap());
+        let mut story = Self { app, binary, browser, refresh_token: String::new() };
         story
             .until("the client is known", async |story| {
                 story.token(&[("grant_type", "client_credentials")]).await.status == 200
             })
             .await;
-        let address = format!(
-            "{}/authorize?client_id=shop&response_type=code&scope=openid+offline_access&state=s&prompt=consent\
-             &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            story.binary.url
-        );
+        let address = format!("{}&prompt=consent", story.app.authorize_url());
         let code = story.browser.code(&address, "ada").await;
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code.as_str()),
-            ("redirect_uri", "https://app.example/cb"),
-            ("code_verifier", VERIFIER),
-        ];
-        let tokens = story.token(&form).await.json();
-        story.refresh_token = tokens["refresh_token"].as_str().unwrap().to_owned();
+        story.refresh_token = granted(&Answer::of(story.app.redeem(&code)).await, "refresh_token");
         story
     }
 
     async fn token(&self, form: &[(&str, &str)]) -> Answer {
-        let request = self.http.post(format!("{}/token", self.binary.url)).basic_auth("shop", Some(&self.secret));
-        Answer::of(request.form(form)).await
+        Answer::of(self.app.post("/token", form)).await
     }
 
     /// An access token of the person's grant.
     pub(super) async fn refresh(&mut self) -> String {
-        let token = self.refresh_token.clone();
-        let answer = self.token(&[("grant_type", "refresh_token"), ("refresh_token", &token)]).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        let tokens = answer.json();
-        self.refresh_token = tokens["refresh_token"].as_str().unwrap().to_owned();
-        tokens["access_token"].as_str().unwrap().to_owned()
+        let answer = Answer::of(self.app.refresh(&self.refresh_token)).await;
+        self.refresh_token = granted(&answer, "refresh_token");
+        granted(&answer, "access_token")
     }
 
     pub(super) async fn userinfo(&self, token: &str) -> u16 {
-        Answer::of(self.http.get(format!("{}/userinfo", self.binary.url)).bearer_auth(token)).await.status
+        Answer::of(self.app.userinfo(token)).await.status
     }
 
     async fn introspects(&self, token: &str) -> bool {
-        let request = self.http.post(format!("{}/introspect", self.binary.url)).basic_auth("shop", Some(&self.secret));
-        Answer::of(request.form(&[("token", token)])).await.json()["active"] == true
+        Answer::of(self.app.post("/introspect", &[("token", token)])).await.json()["active"] == true
     }
 
     async fn published(&self) -> Vec<String> {
-        let set = Answer::of(self.http.get(format!("{}/jwks", self.binary.url))).await.json();
+        let set = Answer::of(self.app.http.get(format!("{}/jwks", self.binary.url))).await.json();
         set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
     }
 
@@ -281,18 +265,10 @@ async fn resealed(database: TestDatabase) {
     let mut second = Binary::new(&database);
     second.set("KEYWARD_KEYS_MASTER_KEY_FILE", new.display().to_string());
     second.set("KEYWARD_PUBLIC_URL", story.binary.url.clone());
-    second.start(&story.http).await;
-    let answer = Answer::of(
-        story
-            .http
-            .post(format!("{}/token", second.url))
-            .header("host", story.binary.url.trim_start_matches("http://"))
-            .basic_auth("shop", Some(&story.secret))
-            .form(&[("grant_type", "refresh_token"), ("refresh_token", &story.refresh_token)]),
-    )
-    .await;
-    assert_eq!(answer.status, 200, "{}", answer.text);
-    story.refresh_token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+    second.start(&story.app.http).await;
+    let host = story.binary.url.trim_start_matches("http://");
+    let answer = Answer::of(story.app.at(&second.url).refresh(&story.refresh_token).header("host", host)).await;
+    story.refresh_token = granted(&answer, "refresh_token");
     second.kill();
 
     // With the old key in the settings the end would take away the new one: the operator is asked for a reason.
@@ -304,7 +280,7 @@ async fn resealed(database: TestDatabase) {
     assert_eq!(story.keys("reseal").as_array().unwrap().len(), 1);
     story.refresh().await;
     story.binary.kill();
-    let http = story.http.clone();
+    let http = story.app.http.clone();
     story.binary.start(&http).await;
     assert_eq!(story.userinfo(&access).await, 200, "tokens from before the restart");
     let after = story.refresh().await;

@@ -411,15 +411,14 @@ async fn changed_from_keeper_to_keeper(database: TestDatabase) {
         let mut second = Binary::new(&database).with(variable, &value);
         vault.open_for(&mut second, &token);
         aws.open_for(&mut second, &credentials);
-        second.start(&story.http).await;
-        let request = story.http.post(format!("{}/token", second.url)).basic_auth("shop", Some(&story.secret));
-        let answer = Answer::of(request.form(&[("grant_type", "client_credentials")])).await;
+        second.start(&story.app.http).await;
+        let request = story.app.at(&second.url).post("/token", &[("grant_type", "client_credentials")]);
+        let answer = Answer::of(request).await;
         assert_eq!(answer.status, 200, "{}", answer.text);
         second.kill();
         // Then the first is restarted, and the old key opens nothing any more.
         story.binary.kill();
-        let http = story.http.clone();
-        story.binary.start(&http).await;
+        story.binary.start(&story.app.http).await;
         let done = story.keys("reseal --finish --yes");
         assert_eq!(done["removed"].as_array().unwrap().len(), 1);
         assert_eq!(story.userinfo(&access).await, 200, "tokens from before");

@@ -4,64 +4,34 @@ use serde_json::Value;
 
 use super::refused;
 use crate::support::binary::Binary;
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
+use crate::support::server::{Answer, PASSWORD};
+use crate::support::web_app::granted;
 use crate::support::{Browser, TestDatabase};
-
-fn authorize_url(url: &str) -> String {
-    format!(
-        "{url}/authorize?client_id=shop&response_type=code&scope=openid+offline_access&state=s\
-         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
-    )
-}
-
-async fn token(binary: &Binary, secret: &str, form: &[(&str, &str)]) -> Answer {
-    let request = http_client().post(format!("{}/token", binary.url)).basic_auth("shop", Some(secret));
-    Answer::of(request.form(form)).await
-}
-
-async fn refresh(binary: &Binary, secret: &str, token_: &str) -> Answer {
-    token(binary, secret, &[("grant_type", "refresh_token"), ("refresh_token", token_)]).await
-}
-
-fn text(answer: &Answer, name: &str) -> String {
-    answer.json()[name].as_str().unwrap_or_else(|| panic!("{}", answer.text)).to_owned()
-}
-
-async fn redeem(binary: &Binary, secret: &str, code: &str) -> Answer {
-    let form = [
-        ("grant_type", "authorization_code"),
-        ("code", code),
-        ("redirect_uri", "https://app.example/cb"),
-        ("code_verifier", VERIFIER),
-    ];
-    token(binary, secret, &form).await
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn from_sqlite_to_postgresql() {
-    let http = http_client();
     let (source, target) = (TestDatabase::sqlite(), TestDatabase::empty_postgres().await);
     let mut binary = Binary::new(&source);
     binary.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
     for index in 0..30 {
         binary.run(&["--json", "users", "add", &format!("user-{index}"), "--no-password"], "");
     }
-    let secret = binary.add_web_app("shop", &[]);
-    binary.start(&http).await;
+    let app = binary.add_web_app("shop", &[]);
+    binary.start(&app.http).await;
     let browser = Browser::at(&binary.url);
-    let spent = browser.code(&authorize_url(&binary.url), "ada").await;
-    let first = redeem(&binary, &secret, &spent).await;
-    let (first, access) = (text(&first, "refresh_token"), text(&first, "access_token"));
-    let second = text(&refresh(&binary, &secret, &first).await, "refresh_token");
-    let unspent = browser.code(&authorize_url(&binary.url), "ada").await;
+    let spent = browser.code(&app.authorize_url(), "ada").await;
+    let first = Answer::of(app.redeem(&spent)).await;
+    let (first, access) = (granted(&first, "refresh_token"), granted(&first, "access_token"));
+    let second = granted(&Answer::of(app.refresh(&first)).await, "refresh_token");
+    let unspent = browser.code(&app.authorize_url(), "ada").await;
 
     // A password stays out of the list of processes, and a database in use is left alone.
     let with_password = target.url().replace("keyward@", "keyward:secret@");
     refused(&binary, &["migrate", "--to", &with_password], "");
     refused(&binary, &["migrate", "--to", "sqlite:other.db"], "");
     refused(&binary, &["migrate", "--to", &target.url()], "");
-    assert!(http.get(format!("{}/health/ready", binary.url)).send().await.unwrap().status().is_success());
+    assert_eq!(Answer::of(app.http.get(format!("{}/health/ready", binary.url))).await.status, 200);
     binary.kill();
 
     let copied = binary.run(&["--json", "migrate", "--to", "-"], &target.url());
@@ -78,18 +48,17 @@ async fn from_sqlite_to_postgresql() {
     refused(&binary, &["migrate", "--to-file", file.to_str().unwrap()], "");
 
     let mut moved = binary.with("KEYWARD_DATABASE_URL", &target.url());
-    moved.start(&http).await;
+    moved.start(&app.http).await;
     // The browser's session, an unspent code, the access token and the refresh token go on.
-    let again = browser.get(&authorize_url(&moved.url)).await;
+    let again = browser.get(&app.authorize_url()).await;
     assert!(again.header("location").contains("code="), "{again:?}");
-    assert_eq!(redeem(&moved, &secret, &unspent).await.status, 200);
-    let userinfo = http.get(format!("{}/userinfo", moved.url)).bearer_auth(&access).send().await.unwrap();
-    assert_eq!(userinfo.status(), 200);
-    let third = text(&refresh(&moved, &secret, &second).await, "refresh_token");
+    assert_eq!(Answer::of(app.redeem(&unspent)).await.status, 200);
+    assert_eq!(Answer::of(app.userinfo(&access)).await.status, 200);
+    let third = granted(&Answer::of(app.refresh(&second)).await, "refresh_token");
     // And so does the memory of what was used.
-    assert_eq!(refresh(&moved, &secret, &first).await.error(), "invalid_grant");
-    assert_eq!(refresh(&moved, &secret, &third).await.error(), "invalid_grant");
-    assert_eq!(redeem(&moved, &secret, &spent).await.error(), "invalid_grant");
+    assert_eq!(Answer::of(app.refresh(&first)).await.error(), "invalid_grant");
+    assert_eq!(Answer::of(app.refresh(&third)).await.error(), "invalid_grant");
+    assert_eq!(Answer::of(app.redeem(&spent)).await.error(), "invalid_grant");
     moved.kill();
     target.remove().await;
 }

@@ -12,9 +12,9 @@ use keyward::random::Random;
 use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
 
 use crate::support::binary::{Binary, pause};
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_builder};
+use crate::support::server::{Answer, PASSWORD, http_builder};
 use crate::support::service::Service;
-use crate::support::{Browser, TestDatabase};
+use crate::support::{Browser, TestDatabase, WebApp};
 
 const WORKERS: usize = 6;
 
@@ -30,9 +30,7 @@ fn now() -> Instant {
 
 /// Someone who goes to whichever node answers.
 struct Worker {
-    http: reqwest::Client,
-    nodes: [String; 2],
-    secret: String,
+    nodes: [WebApp; 2],
     /// The last refresh token that was answered; none before the first sign-in.
     refresh_token: Option<String>,
     /// When it was first sent without an answer: the grace time of a retry runs from about then.
@@ -46,19 +44,15 @@ struct Worker {
 }
 
 impl Worker {
-    fn node(&mut self) -> String {
+    fn node(&mut self) -> WebApp {
         self.turn += 1;
         self.nodes[self.turn % 2].clone()
     }
 
     /// `None` where nobody answered, or somebody that it can't be done now.
-    async fn token(&mut self, form: &[(&str, &str)]) -> Option<Answer> {
-        let address = format!("{}/token", self.node());
-        let request = self.http.post(address).basic_auth("crash", Some(&self.secret)).form(form);
-        let response = request.send().await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let answer = Answer { status, headers, text: response.text().await.ok()? };
-        if status == 503 {
+    async fn ask(request: reqwest::RequestBuilder) -> Option<Answer> {
+        let answer = Answer::try_of(request).await.ok()?;
+        if answer.status == 503 {
             assert!(!answer.header("retry-after").is_empty(), "{answer:?}");
             return None;
         }
@@ -66,25 +60,21 @@ impl Worker {
     }
 
     async fn redeem(&mut self, code: &str) -> Option<Answer> {
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", "https://app.example/cb"),
-            ("code_verifier", VERIFIER),
-        ];
-        self.token(&form).await
+        let request = self.node().redeem(code);
+        Self::ask(request).await
     }
 
     /// Signs in anew where there is no family.
     async fn begin(&mut self, browser: &Browser) {
         let node = self.node();
-        let Ok(response) = browser.request(reqwest::Method::GET, &authorize_url(&node)).send().await else { return };
-        let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-        if response.status() == 503 {
+        let request = browser.request(reqwest::Method::GET, &node.authorize_url());
+        let Ok(answer) = Answer::try_of(request).await else { return };
+        if answer.status == 503 {
             return;
         }
-        assert_eq!(response.status(), 303, "the session that was answered stands");
-        let code = crate::support::browser::parameters(location).remove("code").expect("the session stands");
+        assert_eq!(answer.status, 303, "the session that was answered stands");
+        let code =
+            crate::support::browser::parameters(answer.header("location")).remove("code").expect("the session stands");
         let Some(answer) = self.redeem(&code).await else { return };
         assert_eq!(answer.status, 200, "{}", answer.text);
         self.refresh_token = Some(answer.json()["refresh_token"].as_str().unwrap().to_owned());
@@ -93,8 +83,8 @@ impl Worker {
 
     async fn refresh(&mut self, token: String) {
         let begun = now();
-        let form = [("grant_type", "refresh_token"), ("refresh_token", token.as_str())];
-        let Some(answer) = self.token(&form).await else {
+        let request = self.node().refresh(&token);
+        let Some(answer) = Self::ask(request).await else {
             self.unanswered_since.get_or_insert(begun);
             return;
         };
@@ -126,13 +116,6 @@ impl Worker {
     }
 }
 
-fn authorize_url(url: &str) -> String {
-    format!(
-        "{url}/authorize?client_id=crash&response_type=code&scope=openid+offline_access&state=s\
-         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
-    )
-}
-
 async fn number(database: &DatabaseConnection, query: &str) -> i64 {
     let statement = Statement::from_string(database.get_database_backend(), query);
     database.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
@@ -161,20 +144,18 @@ async fn a_node_postgresql_and_redis_are_killed() {
     let mut nodes = [node("http://localhost"), node("http://localhost")];
     let http = http_builder(None).timeout(Duration::from_secs(5)).build().unwrap();
     nodes[0].run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let secret = nodes[0].add_web_app("crash", &[]);
+    let app = WebApp { http: http.clone(), ..nodes[0].add_web_app("crash", &[]) };
     for node in &mut nodes {
         node.start(&http).await;
     }
-    let urls = [nodes[0].own_url().to_owned(), nodes[1].own_url().to_owned()];
-    let browser = Arc::new(Browser::at_node(&urls[0], "http://localhost"));
-    browser.code(&authorize_url(&urls[0]), "ada").await;
+    let apps = [app.at(nodes[0].own_url()), app.at(nodes[1].own_url())];
+    let browser = Arc::new(Browser::at_node(&apps[0].url, "http://localhost"));
+    browser.code(&apps[0].authorize_url(), "ada").await;
     let stop = Arc::new(AtomicBool::new(false));
     let running: Vec<_> = (0..WORKERS)
         .map(|index| {
             let mut worker = Worker {
-                http: http.clone(),
-                nodes: urls.clone(),
-                secret: secret.clone(),
+                nodes: apps.clone(),
                 refresh_token: None,
                 unanswered_since: None,
                 redeemed: Vec::new(),

@@ -8,17 +8,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::support::binary::{Binary, pause};
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
-use crate::support::{Browser, TestDatabase};
+use crate::support::server::{Answer, PASSWORD, http_client};
+use crate::support::{Browser, TestDatabase, WebApp};
 
 const ROUNDS: u64 = 20;
 const WORKERS: usize = 6;
 
 /// One client of the load: a chain of refresh tokens, and codes.
 struct Worker {
-    http: reqwest::Client,
-    url: String,
-    secret: String,
+    app: WebApp,
     /// The last refresh token that was answered.
     refresh_token: String,
     /// Codes whose redemption was answered by 200.
@@ -29,27 +27,12 @@ struct Worker {
 }
 
 impl Worker {
-    async fn token(&self, form: &[(&str, &str)]) -> Option<Answer> {
-        let mut form = form.to_vec();
-        form.extend([("client_id", "crash"), ("client_secret", self.secret.as_str())]);
-        let response = self.http.post(format!("{}/token", self.url)).form(&form).send().await.ok()?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Some(Answer { status, headers, text: response.text().await.ok()? })
-    }
-
     async fn redeem(&self, code: &str) -> Option<Answer> {
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", "https://app.example/cb"),
-            ("code_verifier", VERIFIER),
-        ];
-        self.token(&form).await
+        Answer::try_of(self.app.redeem(code)).await.ok()
     }
 
     async fn refresh(&mut self) -> Option<()> {
-        let form = [("grant_type", "refresh_token"), ("refresh_token", self.refresh_token.as_str())];
-        let answer = self.token(&form).await?;
+        let answer = Answer::try_of(self.app.refresh(&self.refresh_token)).await.ok()?;
         assert_eq!(answer.status, 200, "a refresh token that was answered must work: {}", answer.text);
         self.refresh_token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
         self.refreshes += 1;
@@ -62,7 +45,7 @@ impl Worker {
             if self.refresh().await.is_none() {
                 return;
             }
-            let Some(code) = next_code(browser, &self.url).await else { return };
+            let Some(code) = next_code(browser, &self.app).await else { return };
             match self.redeem(&code).await {
                 Some(answer) => {
                     assert_eq!(answer.status, 200, "{}", answer.text);
@@ -91,20 +74,11 @@ impl Worker {
     }
 }
 
-fn authorize_url(url: &str) -> String {
-    format!(
-        "{url}/authorize?client_id=crash&response_type=code&scope=openid+offline_access&state=s\
-         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
-    )
-}
-
 /// A code from the session that the browser has; `None` where the server is gone.
-async fn next_code(browser: &Browser, url: &str) -> Option<String> {
-    let response = browser.request(reqwest::Method::GET, &authorize_url(url)).send().await.ok()?;
-    let status = response.status();
-    let location = response.headers().get("location").and_then(|value| value.to_str().ok()).unwrap_or_default();
-    assert_eq!(status, 303, "the session that was answered stands, and the consent too");
-    let code = crate::support::browser::parameters(location).remove("code");
+async fn next_code(browser: &Browser, app: &WebApp) -> Option<String> {
+    let answer = Answer::try_of(browser.request(reqwest::Method::GET, &app.authorize_url())).await.ok()?;
+    assert_eq!(answer.status, 303, "the session that was answered stands, and the consent too");
+    let code = crate::support::browser::parameters(answer.header("location")).remove("code");
     Some(code.expect("the session that was answered stands"))
 }
 
@@ -112,22 +86,21 @@ async fn killed_under_load(database: TestDatabase) {
     let http = http_client();
     let mut binary = Binary::new(&database);
     binary.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let secret = binary.add_web_app("crash", &["--auth-method", "client_secret_post"]);
+    let app = binary.add_web_app("crash", &[]);
     binary.start(&http).await;
     let browser = Arc::new(Browser::at(&binary.url));
-    browser.code(&authorize_url(&binary.url), "ada").await;
+    browser.code(&app.authorize_url(), "ada").await;
     let mut workers = Vec::new();
     for _ in 0..WORKERS {
         let mut worker = Worker {
-            http: http_client(),
-            url: binary.url.clone(),
-            secret: secret.clone(),
+            // Connections of its own.
+            app: WebApp { http: http_client(), ..app.clone() },
             refresh_token: String::new(),
             redeemed: Vec::new(),
             lost: Vec::new(),
             refreshes: 0,
         };
-        let code = next_code(&browser, &binary.url).await.unwrap();
+        let code = next_code(&browser, &app).await.unwrap();
         let tokens = worker.redeem(&code).await.unwrap().json();
         worker.refresh_token = tokens["refresh_token"].as_str().unwrap().to_owned();
         workers.push(worker);

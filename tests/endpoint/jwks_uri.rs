@@ -86,6 +86,14 @@ async fn server(keys: &KeyServer) -> TestServer {
     server
 }
 
+/// The client's server, which publishes this one key, and ours.
+async fn publishing() -> (KeyServer, TestServer, SigningKey) {
+    let (keys, first) = (KeyServer::start().await, key());
+    keys.publishes(&[&first]);
+    let server = server(&keys).await;
+    (keys, server, first)
+}
+
 async fn add_client(server: &TestServer, keys: &KeyServer) {
     let url = keys.url.clone();
     let client = ClientSpec::machine("batch").with(|client| {
@@ -110,10 +118,7 @@ async fn assert_by(server: &TestServer, key: &SigningKey) -> Answer {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn published_keys_are_kept_and_asked_for_anew() {
-    let keys = KeyServer::start().await;
-    let server = server(&keys).await;
-    let (first, second) = (key(), key());
-    keys.publishes(&[&first]);
+    let ((keys, server, first), second) = (publishing().await, key());
     for _ in 0..3 {
         assert_eq!(assert_by(&server, &first).await.status, 200);
     }
@@ -152,10 +157,7 @@ async fn published_keys_are_kept_and_asked_for_anew() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_comes_at_once_shares_one_request() {
-    let keys = KeyServer::start().await;
-    let server = server(&keys).await;
-    let first = key();
-    keys.publishes(&[&first]);
+    let (keys, server, first) = publishing().await;
     let all = join_all((0..20).map(|_| assert_by(&server, &first))).await;
     assert!(all.iter().all(|answer| answer.status == 200), "{all:?}");
     assert_eq!(keys.asked(), 1);
@@ -164,10 +166,7 @@ async fn who_comes_at_once_shares_one_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn known_keys_serve_for_a_day_while_the_clients_server_is_away() {
-    let keys = KeyServer::start().await;
-    let server = server(&keys).await;
-    let first = key();
-    keys.publishes(&[&first]);
+    let (keys, server, first) = publishing().await;
     assert_eq!(assert_by(&server, &first).await.status, 200);
     for (status, text) in
         [(StatusCode::INTERNAL_SERVER_ERROR, ""), (StatusCode::OK, "junk"), (StatusCode::NOT_FOUND, "")]
@@ -186,10 +185,7 @@ async fn known_keys_serve_for_a_day_while_the_clients_server_is_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_set_of_public_keys_authenticates_nobody() {
-    let keys = KeyServer::start().await;
-    let server = server(&keys).await;
-    let (first, strange) = (key(), key());
-    keys.publishes(&[&first]);
+    let ((keys, server, first), strange) = (publishing().await, key());
     let wrong = assert_by(&server, &strange).await;
     let mut private = first.public_jwk();
     private["d"] = json!("AAAA");
@@ -246,10 +242,7 @@ async fn a_withdrawn_key_is_believed_for_a_quarter_of_an_hour_at_the_most() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_of_the_client_has_its_keys_asked_for_anew() {
-    let keys = KeyServer::start().await;
-    let server = server(&keys).await;
-    let (first, second) = (key(), key());
-    keys.publishes(&[&first]);
+    let ((keys, server, first), second) = (publishing().await, key());
     assert_eq!(assert_by(&server, &first).await.status, 200);
     // Another length, and so another tag.
     keys.publishes(&[&second, &key()]);

@@ -11,9 +11,9 @@ use keyward_keys::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
 use crate::support::binary::{Binary, pause};
-use crate::support::browser::parameters;
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
-use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+use crate::support::server::{Answer, PASSWORD};
+use crate::support::web_app::granted;
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer, WebApp};
 
 const API: &str = "https://api.example";
 
@@ -97,8 +97,7 @@ fn pem(pkcs8: &[u8]) -> String {
 /// A running binary with a client that gets opaque tokens for an API that authenticates by its key.
 struct Installation {
     binary: Binary,
-    http: reqwest::Client,
-    secret: String,
+    app: WebApp,
     private_key: String,
     kid: String,
 }
@@ -115,10 +114,9 @@ impl Installation {
         api.extend(["--auth-method", "private_key_jwt", "--introspection-alg", "ES256"]);
         api.extend(["--resource-token-format", "opaque", "--jwks-file", jwks.to_str().unwrap()]);
         binary.run(&api, "");
-        let secret = binary.add_web_app("shop", &["--resource", API]);
-        let http = http_client();
-        binary.start(&http).await;
-        Self { binary, http, secret, private_key: pem(&pkcs8), kid: key.kid().to_owned() }
+        let app = binary.add_web_app("shop", &["--resource", API]);
+        binary.start(&app.http).await;
+        Self { binary, app, private_key: pem(&pkcs8), kid: key.kid().to_owned() }
     }
 
     /// A resource server that demands signed answers.
@@ -127,36 +125,16 @@ impl Installation {
             .unwrap()
             .signed_answers(SignatureAlgorithm::Es256);
         let verifier = Verifier::new(self.binary.url.clone()).audience(API);
-        Guard::builder(verifier).introspect(introspection, Discovery::new().client(self.http.clone())).unwrap()
-    }
-
-    async fn post(&self, path: &str, form: &[(&str, &str)]) -> Answer {
-        let request = self.http.post(format!("{}{path}", self.binary.url)).basic_auth("shop", Some(&self.secret));
-        let answer = Answer::of(request.form(form)).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        answer
+        Guard::builder(verifier).introspect(introspection, Discovery::new().client(self.app.http.clone())).unwrap()
     }
 
     /// Access tokens of as many grants.
     async fn tokens(&self, number: usize) -> Vec<String> {
         let browser = Browser::at(&self.binary.url);
-        let address = format!(
-            "{}/authorize?client_id=shop&response_type=code&scope=openid+offline_access&state=s\
-             &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256",
-            self.binary.url
-        );
         let mut tokens = Vec::new();
         for _ in 0..number {
-            let arrived = browser.arrive(&address, "ada").await;
-            let code = parameters(arrived.header("location")).remove("code").expect("a code");
-            let form = [
-                ("grant_type", "authorization_code"),
-                ("code", code.as_str()),
-                ("redirect_uri", "https://app.example/cb"),
-                ("code_verifier", VERIFIER),
-            ];
-            let answer = self.post("/token", &form).await.json();
-            tokens.push(answer["access_token"].as_str().unwrap().to_owned());
+            let code = browser.code(&self.app.authorize_url(), "ada").await;
+            tokens.push(granted(&Answer::of(self.app.redeem(&code)).await, "access_token"));
         }
         tokens
     }
@@ -175,7 +153,7 @@ async fn opaque_by_signed_introspection(database: TestDatabase) {
     let judged = outcome(&stranger, token).await;
     assert!(matches!(judged, Err(TokenRefusal::IntrospectionUnavailable { .. })), "{judged:?}");
 
-    story.post("/revoke", &[("token", token)]).await;
+    assert_eq!(Answer::of(story.app.post("/revoke", &[("token", token)])).await.status, 200);
     let waited = refused_within_five_seconds(&guard, token, &TokenRefusal::Inactive).await;
     eprintln!("a revoked opaque token was refused after {waited:?}");
 
@@ -196,8 +174,7 @@ async fn opaque_by_signed_introspection(database: TestDatabase) {
     drop(listener);
 
     // It is back, and after the pause a trial closes the circuit.
-    let http = story.http.clone();
-    story.binary.start(&http).await;
+    story.binary.start(&story.app.http).await;
     let begun = now();
     while outcome(&guard, &fresh[6]).await != Ok("shop".into()) {
         assert!(begun.elapsed() < Duration::from_secs(10), "the circuit stays open");

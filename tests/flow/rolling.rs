@@ -7,56 +7,37 @@ use std::time::Duration;
 
 use crate::support::binary::{Binary, pause};
 use crate::support::browser::parameters;
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_client};
+use crate::support::server::{Answer, PASSWORD, http_client};
 use crate::support::service::{Service, free_port};
-use crate::support::{Browser, TestDatabase};
-
-fn authorize_url(url: &str) -> String {
-    format!(
-        "{url}/authorize?client_id=shop&response_type=code&scope=openid+offline_access&state=s\
-         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
-    )
-}
+use crate::support::{Browser, TestDatabase, WebApp};
 
 /// What a person or a client does again and again; any failure is one of the test.
 struct Load {
-    url: String,
-    secret: String,
+    app: WebApp,
     stop: AtomicBool,
     done: AtomicUsize,
 }
 
 impl Load {
-    async fn token(&self, http: &reqwest::Client, form: &[(&str, &str)]) -> Answer {
-        let answer =
-            Answer::of(http.post(format!("{}/token", self.url)).basic_auth("shop", Some(&self.secret)).form(form))
-                .await;
+    async fn good(&self, request: reqwest::RequestBuilder) -> Answer {
+        let answer = Answer::of(request).await;
         assert_eq!(answer.status, 200, "{answer:?}");
         self.done.fetch_add(1, Ordering::Relaxed);
         answer
     }
 
     async fn run(self: Arc<Self>) {
-        let (http, browser) = (http_client(), Browser::at(&self.url));
+        // Connections of its own.
+        let (app, browser) = (WebApp { http: http_client(), ..self.app.clone() }, Browser::at(&self.app.url));
         while !self.stop.load(Ordering::Relaxed) {
-            let arrived = browser.arrive(&authorize_url(&self.url), "ada").await;
+            let arrived = browser.arrive(&app.authorize_url(), "ada").await;
             assert_eq!(arrived.status, 303, "{arrived:?}");
             let code = parameters(arrived.header("location")).remove("code").expect("a code");
-            let form = [
-                ("grant_type", "authorization_code"),
-                ("code", code.as_str()),
-                ("redirect_uri", "https://app.example/cb"),
-                ("code_verifier", VERIFIER),
-            ];
-            let mut tokens = self.token(&http, &form).await.json();
+            let mut tokens = self.good(app.redeem(&code)).await.json();
             for _ in 0..5 {
                 let refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
-                let form = [("grant_type", "refresh_token"), ("refresh_token", refresh.as_str())];
-                tokens = self.token(&http, &form).await.json();
-                let bearer = tokens["access_token"].as_str().unwrap();
-                let userinfo = Answer::of(http.get(format!("{}/userinfo", self.url)).bearer_auth(bearer)).await;
-                assert_eq!(userinfo.status, 200, "{userinfo:?}");
-                self.done.fetch_add(1, Ordering::Relaxed);
+                tokens = self.good(app.refresh(&refresh)).await.json();
+                self.good(app.userinfo(tokens["access_token"].as_str().unwrap())).await;
             }
         }
     }
@@ -92,7 +73,7 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
     };
     let mut nodes = [node(), node()];
     nodes[0].run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
-    let secret = nodes[0].add_web_app("shop", &[]);
+    let app = nodes[0].add_web_app("shop", &[]);
     let http = http_client();
     for node in &mut nodes {
         node.start(&http).await;
@@ -105,16 +86,11 @@ async fn rolling_restart(file: &str, database: TestDatabase) {
     pause(Duration::from_millis(500)).await;
     // A request near 8 KB makes the address of the login page several times as long.
     let state = "s".repeat(7500);
-    let long = authorize_url(&url).replace("state=s", &format!("state={state}"));
+    let long = app.authorize_url().replace("state=s", &format!("state={state}"));
     let arrived = Browser::at(&url).arrive(&long, "ada").await;
     assert_eq!(arrived.status, 303, "{file}: {arrived:?}");
     assert_eq!(parameters(arrived.header("location"))["state"], state);
-    let load = Arc::new(Load {
-        url: url.clone(),
-        secret: secret.clone(),
-        stop: AtomicBool::new(false),
-        done: AtomicUsize::new(0),
-    });
+    let load = Arc::new(Load { app, stop: AtomicBool::new(false), done: AtomicUsize::new(0) });
     let workers: Vec<_> = (0..4).map(|_| tokio::spawn(Arc::clone(&load).run())).collect();
     pause(Duration::from_millis(500)).await;
     for node in &mut nodes {

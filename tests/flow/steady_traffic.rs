@@ -23,9 +23,9 @@ use super::rolling::configuration;
 use crate::security::forge::part;
 use crate::support::binary::{Binary, pause};
 use crate::support::browser::parameters;
-use crate::support::server::{Answer, CHALLENGE, PASSWORD, VERIFIER, http_builder, real_seconds};
+use crate::support::server::{Answer, PASSWORD, http_builder, real_seconds};
 use crate::support::service::{Service, free_port};
-use crate::support::{Browser, TestDatabase};
+use crate::support::{Browser, TestDatabase, WebApp};
 
 const API: &str = "https://api.example";
 const WORKERS: usize = 4;
@@ -109,9 +109,7 @@ impl Counts {
 
 /// What all workers share.
 struct Traffic {
-    http: reqwest::Client,
-    url: String,
-    secret: String,
+    app: WebApp,
     /// One that follows the keys, and one with old ones.
     resource_servers: [String; 2],
     outage: Outage,
@@ -133,14 +131,7 @@ impl Traffic {
     /// The answer; `None` where there is none or a 5xx, which only an outage excuses.
     async fn ask(&self, what: &str, request: reqwest::RequestBuilder) -> Option<Answer> {
         let mark = self.outage.mark();
-        let answer = match request.send().await {
-            Ok(response) => {
-                let (status, headers) = (response.status().as_u16(), response.headers().clone());
-                response.text().await.map(|text| Answer { status, headers, text })
-            }
-            Err(error) => Err(error),
-        };
-        match answer {
+        match Answer::try_of(request).await {
             Ok(answer) if answer.status < 500 => Some(answer),
             failed => {
                 assert!(self.outage.excuses(mark), "{what}, and the database wasn't away: {failed:?}");
@@ -152,29 +143,20 @@ impl Traffic {
         }
     }
 
-    async fn token(&self, what: &str, form: &[(&str, &str)]) -> Option<Answer> {
-        let request = self.http.post(format!("{}/token", self.url)).basic_auth("shop", Some(&self.secret));
-        self.ask(what, request.form(form)).await
-    }
-
     async fn redeem(&self, code: &str) -> Option<Answer> {
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", "https://app.example/cb"),
-            ("code_verifier", VERIFIER),
-        ];
-        self.token("a code", &form).await
+        self.ask("a code", self.app.redeem(code)).await
     }
 
     async fn refresh(&self, token: &str) -> Option<Answer> {
-        self.token("a refresh", &[("grant_type", "refresh_token"), ("refresh_token", token)]).await
+        self.ask("a refresh", self.app.refresh(token)).await
     }
 
     /// The token is good, so each resource server takes it.
     async fn call(&self, token: &str) {
         for (index, address) in self.resource_servers.iter().enumerate() {
-            let Some(answer) = self.ask("a call", self.http.get(address).bearer_auth(token)).await else { continue };
+            let Some(answer) = self.ask("a call", self.app.http.get(address).bearer_auth(token)).await else {
+                continue;
+            };
             if answer.status == 200 {
                 count(&self.counts.calls);
                 continue;
@@ -201,8 +183,8 @@ struct Worker {
 
 impl Worker {
     async fn new(traffic: &Arc<Traffic>, turn: usize) -> Self {
-        let browser = Browser::at(&traffic.url);
-        let arrived = browser.arrive(&authorize_url(&traffic.url), "ada").await;
+        let browser = Browser::at(&traffic.app.url);
+        let arrived = browser.arrive(&traffic.app.authorize_url(), "ada").await;
         assert_eq!(arrived.status, 303, "{arrived:?}");
         Self { traffic: Arc::clone(traffic), browser, turn, kept: Vec::new() }
     }
@@ -222,7 +204,7 @@ impl Worker {
     /// From a sign-in to whatever end; `None` where an outage came between.
     async fn grant(&mut self) -> Option<()> {
         let traffic = Arc::clone(&self.traffic);
-        let request = self.browser.request(reqwest::Method::GET, &authorize_url(&traffic.url));
+        let request = self.browser.request(reqwest::Method::GET, &traffic.app.authorize_url());
         let answer = traffic.ask("a sign-in", request).await?;
         assert_eq!(answer.status, 303, "the session stands: {answer:?}");
         let code = parameters(answer.header("location")).remove("code").expect("the session stands");
@@ -246,8 +228,7 @@ impl Worker {
         }
         let access = text(&tokens, "access_token");
         traffic.call(&access).await;
-        let userinfo = traffic.http.get(format!("{}/userinfo", traffic.url)).bearer_auth(&access);
-        let answer = traffic.ask("userinfo", userinfo).await?;
+        let answer = traffic.ask("userinfo", traffic.app.userinfo(&access)).await?;
         let revoked = traffic.revoked.lock().unwrap().clone();
         assert!(answer.status == 200 || revoked == Some(kid(&access)), "{answer:?}");
         let new_key = !self.kept.iter().any(|token| kid(token) == kid(&access));
@@ -287,13 +268,6 @@ fn granted(answer: Answer) -> serde_json::Value {
 
 fn refused(answer: &Answer) {
     assert_eq!((answer.status, answer.error().as_str()), (400, "invalid_grant"), "accepted twice: {}", answer.text);
-}
-
-fn authorize_url(url: &str) -> String {
-    format!(
-        "{url}/authorize?client_id=shop&response_type=code&scope=openid+offline_access&state=s\
-         &redirect_uri=https%3A%2F%2Fapp.example%2Fcb&code_challenge={CHALLENGE}&code_challenge_method=S256"
-    )
 }
 
 /// A resource server on loopback; gives its address and the keys that it goes by.
@@ -345,7 +319,7 @@ async fn restart(node: &mut Binary, http: &reqwest::Client, meanwhile: impl FnOn
     pause(Duration::from_millis(1500)).await;
 }
 
-fn set_up(node: &Binary) -> String {
+fn set_up(node: &Binary) -> WebApp {
     let run = |words: &[&str]| node.run(words, "");
     node.run(&["--json", "users", "add", "ada", "--password-stdin"], PASSWORD);
     run(&["--json", "clients", "add", "--name", "Api", "--id", "api", "--audience", API]);
@@ -372,8 +346,8 @@ async fn ten_rotations_under_steady_traffic() {
             .with("KEYWARD_LOG_LEVEL", "off")
     };
     let mut nodes = [node(), node()];
-    let secret = set_up(&nodes[0]);
     let http = http_builder(None).timeout(Duration::from_secs(10)).build().unwrap();
+    let app = WebApp { http: http.clone(), ..set_up(&nodes[0]) };
     for node in &mut nodes {
         node.start(&http).await;
     }
@@ -384,9 +358,7 @@ async fn ten_rotations_under_steady_traffic() {
     let (following, new_keys) = resource_server(&url, discovery().refresh_every(pace.refresh_every)).await;
     let (behind, old_keys) = resource_server(&url, discovery().refresh_every(Duration::from_secs(7 * 86_400))).await;
     let traffic = Arc::new(Traffic {
-        http: http.clone(),
-        url: url.clone(),
-        secret,
+        app,
         resource_servers: [following, behind],
         outage: Outage::default(),
         counts: Counts::default(),

@@ -65,3 +65,18 @@ pub fn with_null(object: &Value, name: &str) -> Value {
     object[name] = json!(null);
     object
 }
+
+/// Key identifiers that no key has, the last of this length: names of files, statements and other things that a careless
+/// reader looks up.
+pub fn strange_kids(length: usize) -> [String; 8] {
+    [
+        "unknown".to_owned(),
+        String::new(),
+        "../../../../dev/null".to_owned(),
+        "/dev/null".to_owned(),
+        "' OR '1'='1".to_owned(),
+        "'; DROP TABLE signing_keys; --".to_owned(),
+        "\0".to_owned(),
+        "k".repeat(length),
+    ]
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::TestDatabase;
+use super::{TestDatabase, WebApp};
 
 /// The binary under test with its settings.
 pub struct Binary {
@@ -87,15 +87,14 @@ impl Binary {
         child.wait_with_output().unwrap()
     }
 
-    /// Registers a first-party web app that redeems codes and refreshes, with whatever else these flags say; gives its
-    /// secret.
-    pub fn add_web_app(&self, id: &str, more: &[&str]) -> String {
+    /// Registers a first-party web app that redeems codes and refreshes, with whatever else these flags say.
+    pub fn add_web_app(&self, id: &str, more: &[&str]) -> WebApp {
         let mut arguments = vec!["--json", "clients", "add", "--name", id, "--id", id];
         arguments.extend(["--redirect-uri", "https://app.example/cb", "--first-party", "--id-token-alg", "ES256"]);
         arguments.extend(["--grant", "authorization_code", "--grant", "refresh_token"]);
         arguments.extend(["--scope", "openid offline_access"]);
         arguments.extend(more);
-        self.run(&arguments, "")["client_secret"].as_str().unwrap().to_owned()
+        WebApp::new(&self.url, id, self.run(&arguments, "")["client_secret"].as_str().unwrap())
     }
 
     /// Runs a command to its end, with this on standard input, and gives the JSON it prints.

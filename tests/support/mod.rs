@@ -9,10 +9,12 @@ pub mod secret_store;
 pub mod server;
 pub mod service;
 pub mod status;
+pub mod web_app;
 
 pub use browser::Browser;
 pub use database::TestDatabase;
 pub use server::{ClientSpec, TestServer};
+pub use web_app::WebApp;
 
 /// A story on SQLite and on PostgreSQL: `name::sqlite` and `name::postgres`.
 macro_rules! on_each_database {

@@ -325,13 +325,7 @@ impl TestServer {
 
     /// Redeems a code with the verifier of all tests.
     pub async fn redeem(&self, client_id: &str, code: &str) -> Answer {
-        let form = [
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", "https://app.example/cb"),
-            ("code_verifier", VERIFIER),
-        ];
-        self.token(client_id, &form).await
+        self.token(client_id, &redemption(code)).await
     }
 
     /// Uses a refresh token.
@@ -371,6 +365,16 @@ impl TestServer {
     }
 }
 
+/// The form that redeems a code with the verifier of all tests.
+pub fn redemption(code: &str) -> [(&str, &str); 4] {
+    [
+        ("grant_type", "authorization_code"),
+        ("code", code),
+        ("redirect_uri", "https://app.example/cb"),
+        ("code_verifier", VERIFIER),
+    ]
+}
+
 /// An HTTP answer, read.
 #[derive(Debug)]
 pub struct Answer {
@@ -381,9 +385,14 @@ pub struct Answer {
 
 impl Answer {
     pub async fn of(request: reqwest::RequestBuilder) -> Self {
-        let response = request.send().await.unwrap();
+        Self::try_of(request).await.unwrap()
+    }
+
+    /// The answer of a server that may be gone.
+    pub async fn try_of(request: reqwest::RequestBuilder) -> Result<Self, reqwest::Error> {
+        let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        Self { status, headers, text: response.text().await.unwrap() }
+        Ok(Self { status, headers, text: response.text().await? })
     }
 
     pub fn json(&self) -> Value {

@@ -9,6 +9,7 @@ mod m0003_remembered_tokens;
 mod m0005_claims_and_scope_roles;
 mod m0006_looks_and_lives;
 mod m0007_places;
+mod m0008_own_opaque_tokens;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -26,6 +27,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0005_claims_and_scope_roles::Migration),
             Box::new(m0006_looks_and_lives::Migration),
             Box::new(m0007_places::Migration),
+            Box::new(m0008_own_opaque_tokens::Migration),
         ]
     }
 }

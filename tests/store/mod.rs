@@ -4,7 +4,7 @@ use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::role::{Link, LinkOutcome};
 use keyward_entities::role;
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, Statement};
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, Statement};
 
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
@@ -13,6 +13,7 @@ mod cleanup;
 mod directory;
 mod grant;
 mod lock_order;
+mod opaque_token;
 mod root_seal;
 mod session;
 mod signing_key;
@@ -40,6 +41,18 @@ impl Tables {
     pub async fn number(&self, query: &str) -> i64 {
         let statement = Statement::from_string(self.0.get_database_backend(), query);
         self.0.query_one_raw(statement).await.unwrap().unwrap().try_get_by_index(0).unwrap()
+    }
+
+    /// How the database goes about a statement, in its words.
+    pub async fn plan(&self, statement: &str) -> String {
+        let backend = self.0.get_database_backend();
+        let (explain, column) = match backend {
+            DbBackend::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+            _ => ("EXPLAIN", "QUERY PLAN"),
+        };
+        let rows = self.0.query_all_raw(Statement::from_string(backend, format!("{explain} {statement}"))).await;
+        let lines = rows.unwrap().into_iter().map(|row| row.try_get::<String>("", column).unwrap());
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     pub async fn run(&self, statement: &str) {

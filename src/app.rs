@@ -185,7 +185,10 @@ impl App {
     pub async fn start(settings: Settings, clock: Clock) -> Result<Arc<Self>, Fault> {
         // Its type is hidden: so many awaits lie in one another here that callers of callers would meet the compiler's limit.
         let opening: BoxFuture<'_, _> = Box::pin(Self::open(settings, clock, AuditEvent::by_server));
-        Ok(opening.await?.0)
+        let app = opening.await?.0;
+        // A command does without Redis.
+        app.store.greet_redis().await?;
+        Ok(app)
     }
 
     /// The same for a command, with the master key and the root secret, which the parts don't keep.

@@ -138,6 +138,24 @@ impl Store {
         Ok(self)
     }
 
+    /// Looks whether the Redis of the settings is there and is who it should be. That it is away keeps nobody from starting,
+    /// for only what needs it waits; that is said in the log.
+    ///
+    /// # Errors
+    /// Where it shows a certificate that isn't trusted.
+    pub async fn greet_redis(&self) -> Result<(), Fault> {
+        match &self.redis {
+            None => Ok(()),
+            Some(redis) => match redis.greet().await {
+                Err(Fault::Unavailable(why)) => {
+                    tracing::warn!(error = %why, "Redis can't be used; assertions of clients are refused until it can");
+                    Ok(())
+                }
+                greeted => greeted,
+            },
+        }
+    }
+
     /// How many reads and how many acts were begun since it was opened; reads for upkeep, which no request makes, don't count.
     pub fn uses(&self) -> (u64, u64) {
         (self.reads.load(Ordering::Relaxed), self.acts.load(Ordering::Relaxed))

@@ -4,11 +4,15 @@
 //! A command is sent once. Only where the connection was refused, so that nothing was sent, is it tried again: after Redis
 //! comes back the first command would otherwise meet the memory of the last failure.
 
+use std::error::Error;
 use std::future::Future;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::{ConnectionManager, ConnectionManagerConfig, PubSub};
-use redis::{Client, Cmd, FromRedisValue, RedisError, TlsCertificates};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, RedisError, TlsCertificates};
+use rustls::CertificateError;
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
@@ -47,6 +51,27 @@ impl Redis {
             prefix: settings.key_prefix.clone(),
             timeout: settings.timeout.as_duration(),
         }))
+    }
+
+    /// Looks whether Redis is who the settings say.
+    ///
+    /// # Errors
+    /// Where it shows a certificate that isn't trusted: no waiting mends that. [`Fault::Unavailable`] where it is away.
+    pub(super) async fn greet(&self) -> Result<(), Fault> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout));
+        let greeted = within(self.timeout, async {
+            let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+            redis::cmd("PING").query_async::<()>(&mut connection).await
+        });
+        greeted.await?.map_err(|error| match distrusted(&error) {
+            Some(why) => Fault::broken(format_args!(
+                "redis.url: the server's certificate isn't trusted: {why}; redis.tls_ca_file names the authority that \
+                 issued it"
+            )),
+            None => unavailable(error),
+        })
     }
 
     /// The full name of a key or channel.
@@ -103,6 +128,15 @@ async fn within<T>(timeout: Duration, work: impl Future<Output = T>) -> Result<T
 
 fn unavailable(error: RedisError) -> Fault {
     Fault::Unavailable(format!("Redis: {}", described(&error)))
+}
+
+/// What is wrong with the certificate that was shown, where that is what went wrong.
+fn distrusted(error: &RedisError) -> Option<CertificateError> {
+    let cause = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    match cause.downcast_ref::<io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::InvalidCertificate(why) => Some(why.clone()),
+        _ => None,
+    }
 }
 
 /// What went wrong. The text of a refused command may repeat what was sent, so of a refusal only its code is told.

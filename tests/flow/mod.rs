@@ -9,6 +9,7 @@ mod opaque_tokens;
 mod outage;
 mod overload;
 mod races;
+mod redis;
 mod refresh;
 mod resource_servers;
 mod rolling;

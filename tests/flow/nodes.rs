@@ -86,10 +86,10 @@ async fn delete_client(node: &TestServer, client_id: &str) {
 }
 
 /// A machine client that signs its assertions.
-struct AssertionClient(SigningKey);
+pub(super) struct AssertionClient(SigningKey);
 
 impl AssertionClient {
-    async fn add(server: &TestServer) -> Self {
+    pub(super) async fn add(server: &TestServer) -> Self {
         let key = SigningKey::generate(Algorithm::Es256).unwrap().0;
         let jwks = json!({"keys": [key.public_jwk()]});
         let spec = ClientSpec::machine("signed").with(|client| {
@@ -100,11 +100,12 @@ impl AssertionClient {
         Self(key)
     }
 
-    async fn token(&self, server: &TestServer) -> Answer {
+    pub(super) async fn token(&self, server: &TestServer) -> Answer {
         let header = json!({"alg": "ES256", "kid": self.0.kid()});
         let expires = server.app.clock.now().seconds() + 60;
         let jti = server.app.random.name().unwrap();
-        let claims = json!({"iss": "signed", "sub": "signed", "aud": server.url, "exp": expires, "jti": jti});
+        let claims =
+            json!({"iss": "signed", "sub": "signed", "aud": server.app.settings.issuer(), "exp": expires, "jti": jti});
         let assertion = forge::sign(&self.0, &header, &claims);
         let form = [
             ("grant_type", "client_credentials"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::authority::TestAuthority;
 use super::binary::pause;
 
 /// A port that nobody listens on.
@@ -46,11 +47,34 @@ impl Service {
 
     /// Redis, which forgets everything when it ends.
     pub async fn redis() -> Self {
+        Self::redis_by(PathBuf::from("redis-server"), None).await
+    }
+
+    /// Redis that speaks TLS and nothing else, with the certificate of this authority.
+    pub async fn redis_with_tls(authority: &TestAuthority) -> Self {
+        Self::redis_by(PathBuf::from("redis-server"), Some(authority)).await
+    }
+
+    /// Redis or what is like it, by this program.
+    pub async fn redis_by(program: PathBuf, authority: Option<&TestAuthority>) -> Self {
         let (folder, port) = (TempDir::new().unwrap(), free_port());
         let place = folder.path().to_owned();
+        let files = authority.map(|authority| (authority.certificate_file(), authority.key_file()));
         let mut service = Self::new(folder, port, move || {
-            let mut command = Command::new("redis-server");
-            command.args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--dir"]).arg(&place);
+            let mut command = Command::new(&program);
+            command.args(["--bind", "127.0.0.1", "--save", "", "--dir"]).arg(&place);
+            match &files {
+                None => command.args(["--port", &port.to_string()]),
+                Some((certificate, key)) => command
+                    .args(["--port", "0", "--tls-port", &port.to_string(), "--tls-auth-clients", "no"])
+                    .arg("--tls-cert-file")
+                    .arg(certificate)
+                    .arg("--tls-key-file")
+                    .arg(key)
+                    // It wants one, though it asks nobody for a certificate.
+                    .arg("--tls-ca-cert-file")
+                    .arg(certificate),
+            };
             command
         });
         service.start().await;

@@ -1,4 +1,4 @@
-//! `keyward demo`: the server and three programs that use it, in one process on loopback, each on a port of its own.
+//! `keyward demo`: the server and four programs that use it, in one process on loopback, each on a port of its own.
 
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -25,9 +25,11 @@ use crate::settings::{Environment, Settings};
 use crate::store::DEFAULT_ORGANIZATION;
 use crate::telemetry;
 
-/// The ports of server, web app, single-page app and API, unless others are asked for.
-const PORTS: [u16; 4] = [4000, 4001, 4002, 4003];
+/// The ports of server, web app, single-page app, API and MCP server, unless others are asked for.
+const PORTS: [u16; 5] = [4000, 4001, 4002, 4003, 4004];
 const USER: &str = "ada";
+/// The client for whatever agent or inspector somebody points at the MCP server.
+const MCP_CLIENT: &str = "mcp-client";
 const ROLES: [&str; 3] = ["admin", "moderator", "user"];
 
 /// What the command line says.
@@ -35,7 +37,7 @@ const ROLES: [&str; 3] = ["admin", "moderator", "user"];
 pub struct DemoOptions {
     /// Where the data stays; none: a temporary folder.
     pub data: Option<PathBuf>,
-    /// The first of four ports; zero: any that are free.
+    /// The first of five ports; zero: any that are free.
     pub port: Option<u16>,
 }
 
@@ -51,11 +53,14 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
     };
     let data =
         options.data.clone().or_else(|| temporary.as_ref().map(|folder| folder.path().to_owned())).unwrap_or_default();
-    let [server, web_app, spa, api] = listeners(options.port)?;
+    let [server, web_app, spa, api, mcp] = listeners(options.port)?;
     let url = |listener: &TcpListener| -> Result<String, Fault> {
         Ok(format!("http://localhost:{}", listener.local_addr().map_err(Fault::broken)?.port()))
     };
-    let (issuer, web_url, spa_url, api_url) = (url(&server)?, url(&web_app)?, url(&spa)?, url(&api)?);
+    let issuer = url(&server)?;
+    let (web_url, spa_url, api_url, mcp_url) = (url(&web_app)?, url(&spa)?, url(&api)?, url(&mcp)?);
+    // The address of its one endpoint, which is the resource that its tokens are for.
+    let mcp_resource = format!("{mcp_url}/mcp");
 
     let mut settings = Settings::default();
     settings.public_url = issuer.parse().map_err(|_| Fault::broken("the demo's address can't be read"))?;
@@ -65,7 +70,7 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
     "warn".clone_into(&mut settings.log.level);
     telemetry::start(&settings);
     let app = App::start(settings, Clock::system()).await?;
-    let password = provide(&app, &web_url, &spa_url, &api_url).await?;
+    let password = provide(&app, &web_url, &spa_url, &api_url, &mcp_resource).await?;
     app.reload().await?;
     app.start_background();
 
@@ -104,18 +109,26 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
     running.spawn(async move {
         keyward_example_resource_server::run(listener, config).await.map_err(|error| error.to_string())
     });
+    let config =
+        keyward_example_mcp_server::Config { issuer: issuer.clone(), public_url: Some(mcp_url), extra_ca: None };
+    let listener = tokio_listener(mcp)?;
+    running.spawn(
+        async move { keyward_example_mcp_server::run(listener, config).await.map_err(|error| error.to_string()) },
+    );
 
     announce(&[
         String::new(),
-        "  Keyward is running, and three programs that use it:".into(),
+        "  Keyward is running, and four programs that use it:".into(),
         String::new(),
         format!("    web app           {web_url}    <- open this and click \"Log in\""),
         format!("    single-page app   {spa_url}"),
         format!("    API               {api_url}"),
+        format!("    MCP server        {mcp_resource}"),
         format!("    Keyward           {issuer}"),
         String::new(),
         format!("    user name         {USER}"),
         format!("    password          {}", password.user_password),
+        format!("    MCP client        {MCP_CLIENT}    <- the client id for an agent that uses the MCP server"),
         String::new(),
         "  Ctrl+C ends it.".into(),
         String::new(),
@@ -155,20 +168,20 @@ fn announce(lines: &[String]) -> Result<(), Fault> {
     out.flush().map_err(Fault::broken)
 }
 
-/// Four listeners on loopback: the ports that are asked for; else the usual ones, or free ones where these are taken.
-fn listeners(first: Option<u16>) -> Result<[TcpListener; 4], Fault> {
+/// Five listeners on loopback: the ports that are asked for; else the usual ones, or free ones where these are taken.
+fn listeners(first: Option<u16>) -> Result<[TcpListener; 5], Fault> {
     let bind = |port: u16| {
         TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
             .map_err(|error| Fault::broken(format_args!("port {port} on loopback: {error}")))
     };
-    let all = |ports: [u16; 4]| -> Result<[TcpListener; 4], Fault> {
-        let [server, web_app, spa, api] = ports;
-        Ok([bind(server)?, bind(web_app)?, bind(spa)?, bind(api)?])
+    let all = |ports: [u16; 5]| -> Result<[TcpListener; 5], Fault> {
+        let [server, web_app, spa, api, mcp] = ports;
+        Ok([bind(server)?, bind(web_app)?, bind(spa)?, bind(api)?, bind(mcp)?])
     };
     match first {
-        Some(0) => all([0; 4]),
-        Some(first) => all([first, first.saturating_add(1), first.saturating_add(2), first.saturating_add(3)]),
-        None => all(PORTS).or_else(|_| all([0; 4])),
+        Some(0) => all([0; 5]),
+        Some(first) => all([0, 1, 2, 3, 4].map(|step| first.saturating_add(step))),
+        None => all(PORTS).or_else(|_| all([0; 5])),
     }
 }
 
@@ -183,7 +196,13 @@ struct Credentials {
 }
 
 /// Makes the demo's user, roles, scopes and clients, or brings them up to date in kept data.
-async fn provide(app: &App, web_url: &str, spa_url: &str, api_url: &str) -> Result<Credentials, Fault> {
+async fn provide(
+    app: &App,
+    web_url: &str,
+    spa_url: &str,
+    api_url: &str,
+    mcp_resource: &str,
+) -> Result<Credentials, Fault> {
     provide_scopes(app).await?;
     let roles = provide_roles(app).await?;
     let user_password: String = app.random.secret()?.chars().filter(char::is_ascii_alphanumeric).take(12).collect();
@@ -220,7 +239,24 @@ async fn provide(app: &App, web_url: &str, spa_url: &str, api_url: &str) -> Resu
         audiences: vec![api_url.to_owned()],
         ..ClientMetadata::default()
     };
+    let mcp_server = ClientMetadata {
+        client_name: "Demo MCP server".into(),
+        audiences: vec![mcp_resource.to_owned()],
+        ..ClientMetadata::default()
+    };
+    let mcp_client = ClientMetadata {
+        client_name: "Demo MCP client".into(),
+        client_type: ClientType::Public,
+        grant_types: vec![GrantType::AuthorizationCode, GrantType::RefreshToken],
+        // Its port on loopback may be any (RFC 8252 §7.3); its paths are those that agents and inspectors use.
+        redirect_uris: ["/callback", "/oauth/callback"].map(|path| format!("http://localhost{path}")).to_vec(),
+        scope: ScopeSet::parse("offline_access tasks.read tasks.write").map_err(Fault::broken)?,
+        resources: vec![mcp_resource.to_owned()],
+        ..ClientMetadata::default()
+    };
     provide_client(app, "notes-api", api, None).await?;
+    provide_client(app, "mcp-server", mcp_server, None).await?;
+    provide_client(app, MCP_CLIENT, mcp_client, None).await?;
     provide_client(app, "web-app", web_app, Some(&web_app_secret)).await?;
     provide_client(app, "spa", spa, None).await?;
     Ok(Credentials { user_password, web_app_secret })
@@ -232,6 +268,8 @@ async fn provide_scopes(app: &App) -> Result<(), Fault> {
     for (name, title, description) in [
         ("notes.read", "Read your notes", "See the notes that you keep in the demo API."),
         ("notes.write", "Write notes for you", "Add notes to those that you keep in the demo API."),
+        ("tasks.read", "Read your tasks", "See the tasks that you keep in the demo MCP server."),
+        ("tasks.write", "Change your tasks", "Add tasks to those that you keep in the demo MCP server."),
     ] {
         scopes.push(scope::Model {
             role_ids: "[]".to_owned(),

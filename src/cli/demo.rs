@@ -14,7 +14,7 @@ pub(super) struct DemoFlags {
     /// Folder in which the demo's data stays; without it the data is removed at the end
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// First of four ports; 0 takes any that are free
+    /// First of five ports; 0 takes any that are free
     #[arg(long, value_name = "N")]
     port: Option<u16>,
 }

@@ -11,6 +11,8 @@ pub struct Demo {
     process: Process,
     pub web_app: String,
     pub single_page_app: String,
+    pub mcp_server: String,
+    pub mcp_client: String,
     pub issuer: String,
     pub user: String,
     pub password: String,
@@ -33,7 +35,7 @@ impl Demo {
         Self::read(Process::start(keyward().args(["demo", "--port", "0"]))).await.unwrap()
     }
 
-    /// With data that stays, on this port and the three after it; `None` where they are taken.
+    /// With data that stays, on this port and the four after it; `None` where they are taken.
     pub async fn start_at(data: &Path, port: u16) -> Option<Self> {
         let port = port.to_string();
         Self::read(Process::start(keyward().arg("demo").arg("--data").arg(data).args(["--port", &port]))).await
@@ -50,6 +52,8 @@ impl Demo {
         Some(Self {
             web_app: said("web app"),
             single_page_app: said("single-page app"),
+            mcp_server: said("MCP server"),
+            mcp_client: said("MCP client"),
             issuer: said("Keyward"),
             user: said("user name"),
             password: said("password"),

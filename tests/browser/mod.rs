@@ -9,6 +9,7 @@ mod demo;
 pub mod process;
 
 mod history;
+mod mcp_server;
 mod pages;
 mod restart;
 mod setup;

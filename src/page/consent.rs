@@ -41,11 +41,7 @@ pub fn show(
     let claims = wanted.claims.iter().map(|name| ConsentClaim::describe(&frame.texts, name)).collect();
     let sealed = case.pending.clone().bound_to(&form).seal(app, PendingKind::Authorization)?;
     let metadata = &case.client.metadata;
-    let client_host = metadata
-        .client_uri
-        .as_deref()
-        .and_then(|uri| url::Url::parse(uri).ok())
-        .and_then(|uri| uri.host_str().map(str::to_owned));
+    let client_host = metadata.client_uri.as_deref().and_then(super::host_of);
     let shown = ConsentPage {
         frame,
         client_name: &metadata.client_name,

@@ -74,11 +74,8 @@ async fn show(
     let mut described = Vec::new();
     for app in &connected {
         let metadata: ClientMetadata = serde_json::from_str(&app.metadata).map_err(Fault::from)?;
-        let host = metadata
-            .client_uri
-            .or_else(|| metadata.redirect_uris.first().cloned())
-            .and_then(|uri| url::Url::parse(&uri).ok())
-            .and_then(|uri| uri.host_str().map(str::to_owned));
+        let address = metadata.client_uri.as_deref().or_else(|| metadata.redirect_uris.first().map(String::as_str));
+        let host = address.and_then(super::host_of);
         let scopes = app
             .scope
             .iter()

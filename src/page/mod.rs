@@ -31,6 +31,13 @@ pub fn posted(incoming: &Incoming) -> Result<Parameters, PageFailure> {
     Ok(form)
 }
 
+/// The host of an address, with its port where that isn't the scheme's own: on one machine it tells apps apart.
+fn host_of(address: &str) -> Option<String> {
+    let url = url::Url::parse(address).ok()?;
+    let host = url.host_str()?;
+    Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
 /// What is wrong with a chosen password that was typed twice, each a sentence in the page's language.
 fn new_password_problems(app: &App, texts: &Texts, login_key: &str, password: &str, again: &str) -> Vec<String> {
     let mut problems = Vec::new();

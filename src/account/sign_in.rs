@@ -10,6 +10,7 @@ use super::password::PasswordCheck;
 use crate::app::App;
 use crate::audit::{AuditEvent, AuditKind, AuditOrigin, AuditOutcome};
 use crate::fault::Fault;
+use crate::store::session::SessionLimit;
 
 /// What a password alone says about the strength of an authentication (protocol decision 9).
 const ACR_OF_PASSWORD: Acr = Acr::OneFactor;
@@ -122,7 +123,11 @@ async fn check_and_start(app: &App, attempt: &Attempt<'_>) -> Result<Outcome, Fa
         return Ok(Outcome::Started(started));
     }
     let replaces = attempt.current.map(|(session, _)| session.id);
-    let stands = app.store.start_session(row, checked_hash, replaces, event).await?;
+    let crowded = AuditEvent::new(AuditKind::SignOut, AuditOutcome::Success, "server", attempt.origin)
+        .subject(user.subject)
+        .detail("reason", "too_many_sessions");
+    let limit = SessionLimit { most: app.settings.sessions.max_per_user, event: app.audit_record(crowded)? };
+    let stands = app.store.start_session(row, checked_hash, replaces, limit, event).await?;
     Ok(if stands { Outcome::Started(started) } else { Outcome::Changed })
 }
 

@@ -210,6 +210,8 @@ pub struct SessionSettings {
     pub absolute_timeout: Seconds,
     /// How often at most the last use of a session is written down.
     pub touch_interval: Seconds,
+    /// Sessions that a person may have at once.
+    pub max_per_user: u32,
 }
 
 /// Password hashing (Argon2id, RFC 9106) and policy.
@@ -527,6 +529,7 @@ impl Default for Settings {
                 idle_timeout: Seconds::hours(12),
                 absolute_timeout: Seconds::days(30),
                 touch_interval: Seconds(60),
+                max_per_user: 100,
             },
             passwords: PasswordSettings {
                 argon2_memory_kib: 19_456,

@@ -4,12 +4,15 @@ use keyward_entities::{Record, StatementText, audit_event, session, user};
 use keyward_protocol::Timestamp;
 use keyward_protocol::session::SessionTimes;
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Query};
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QuerySelect, Select};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Select};
 use uuid::Uuid;
 
 use super::act::select_record;
 use super::{Act, Store};
 use crate::fault::Fault;
+
+/// Sessions that one sign-in ends at the most; more are there only where the limit was lowered.
+const MOST_AT_ONCE: u64 = 100;
 
 /// What decides whether a row's session stands.
 pub fn times(row: &session::Model) -> SessionTimes {
@@ -18,6 +21,15 @@ pub fn times(row: &session::Model) -> SessionTimes {
         expires_at: Timestamp::from_micros(row.expires_at),
         ended_at: row.ended_at.map(Timestamp::from_micros),
     }
+}
+
+/// How many sessions a person may have at once.
+#[derive(Debug)]
+pub struct SessionLimit {
+    /// So many.
+    pub most: u32,
+    /// The event for when a session ends because there would be more.
+    pub event: audit_event::Model,
 }
 
 impl Store {
@@ -51,8 +63,9 @@ impl Store {
         .await
     }
 
-    /// Starts a session and ends the one that the same browser had (a new id at every login). `false` where the user
-    /// was disabled or deleted, or the password changed since it was checked.
+    /// Starts a session and ends the one that the same browser had (a new id at every login); and of the user's others
+    /// those that were used the longest ago, as far as there would be more than the limit. `false` where the user was
+    /// disabled or deleted, or the password changed since it was checked.
     ///
     /// # Errors
     /// Where the database fails.
@@ -61,11 +74,14 @@ impl Store {
         row: session::Model,
         checked_password_hash: Option<String>,
         replaces: Option<Uuid>,
+        limit: SessionLimit,
         event: audit_event::Model,
     ) -> Result<bool, Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
-                let user = act.one(held(row.user_id)).await?;
+                // Those who sign in as the same user take turns: each counts the session of the one before.
+                let user = user::Entity::find().filter(user::Column::Id.eq(row.user_id)).lock(LockType::NoKeyUpdate);
+                let user = act.one(user).await?;
                 let stands =
                     user.is_some_and(|user| user.disabled_at.is_none() && user.password_hash == checked_password_hash);
                 if !stands {
@@ -74,6 +90,7 @@ impl Store {
                 if let Some(replaced) = replaces {
                     end(&mut act, replaced, "replaced", Timestamp::from_micros(row.created_at)).await?;
                 }
+                make_room(&mut act, &row, limit).await?;
                 act.insert(row).await?;
                 act.insert(event).await?;
                 Ok(true)
@@ -160,6 +177,26 @@ impl Store {
 /// disabled account pass between this look and the session that rests on it.
 pub(super) fn held(id: Uuid) -> Select<user::Entity> {
     user::Entity::find().filter(user::Column::Id.eq(id)).lock(LockType::Share)
+}
+
+/// Ends sessions of a user until one more is within the limit. The caller has locked the user.
+async fn make_room(act: &mut Act<'_>, fresh: &session::Model, limit: SessionLimit) -> Result<(), Fault> {
+    let over = session::Entity::find()
+        .filter(session::Column::UserId.eq(fresh.user_id))
+        .filter(session::Column::EndedAt.is_null())
+        .filter(session::Column::ExpiresAt.gt(fresh.created_at))
+        .order_by_desc(session::Column::LastSeenAt)
+        .order_by_desc(session::Column::Id)
+        .offset(u64::from(limit.most.saturating_sub(1)))
+        .limit(MOST_AT_ONCE);
+    let mut ended = 0;
+    for row in act.all(over).await? {
+        ended += end(act, row.id, "too_many", Timestamp::from_micros(fresh.created_at)).await?;
+    }
+    if ended > 0 {
+        act.insert(limit.event).await?;
+    }
+    Ok(())
 }
 
 pub(super) async fn touch(act: &mut Act<'_>, id: Uuid, now: Timestamp) -> Result<(), Fault> {

@@ -9,6 +9,7 @@ use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
 use keyward::store::authorization::{Issue, Issued, NewRefreshToken, Redeemed, Redemption};
 use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
+use keyward::store::session::SessionLimit;
 use keyward_entities::{authorization_code, session};
 use keyward_protocol::Timestamp;
 use keyward_protocol::refresh_token::Place;
@@ -64,7 +65,8 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
         address: "192.0.2.1".into(),
     };
     let session_id = session.id;
-    assert!(app.store.start_session(session, password_hash, None, event()).await.unwrap());
+    let limit = SessionLimit { most: u32::MAX, event: event() };
+    assert!(app.store.start_session(session, password_hash, None, limit, event()).await.unwrap());
     let (code_hash, grant_id) = (hash(), app.random.uuid_v4().unwrap());
     let code = authorization_code::Model {
         id: id(),

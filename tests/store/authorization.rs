@@ -3,6 +3,7 @@
 use futures_util::future::join_all;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::authorization::{Issue, Issued};
+use keyward::store::session::SessionLimit;
 use keyward_entities::{authorization_code, session};
 use keyward_protocol::consent::Consented;
 use keyward_protocol::scope::ScopeSet;
@@ -32,7 +33,7 @@ on_each_database! {
         let client = app.store.find_client("shop").await.unwrap().unwrap().id;
         let session = session_of(server, user.id);
         let event = app.audit_record(AuditEvent::by_cli(AuditKind::SignIn)).unwrap();
-        let started = app.store.start_session(session.clone(), user.password_hash.clone(), None, event).await;
+        let started = app.store.start_session(session.clone(), user.password_hash.clone(), None, no_limit(server), event).await;
         assert!(started.unwrap());
         let issues = (0..12).map(|number| {
             let scope = ScopeSet::parse(&format!("scope-{number}")).unwrap();
@@ -139,6 +140,11 @@ fn session_of(server: &TestServer, user_id: uuid::Uuid) -> session::Model {
     }
 }
 
+fn no_limit(server: &TestServer) -> SessionLimit {
+    let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::SignOut)).unwrap();
+    SessionLimit { most: u32::MAX, event }
+}
+
 /// Runs an act while another transaction has made these changes and not committed them; the act must wait for it.
 async fn during<T>(server: &TestServer, changes: &[&str], act: impl Future<Output = T>) -> T {
     let (other, watch) = (Tables::of(server).await, Tables::of(server).await);
@@ -189,7 +195,7 @@ async fn what_is_being_ended_is_waited_for() {
 
     let session = session_of(&server, user.id);
     let event = server.app.audit_record(AuditEvent::by_cli(AuditKind::SignIn)).unwrap();
-    let start = server.app.store.start_session(session, Some("new".into()), None, event);
+    let start = server.app.store.start_session(session, Some("new".into()), None, no_limit(&server), event);
     let disabled = ["UPDATE users SET disabled_at = 1"];
     assert!(!during(&server, &disabled, start).await.unwrap(), "a session of a disabled user");
     server.stop().await;

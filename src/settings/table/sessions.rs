@@ -3,7 +3,7 @@
 use crate::settings::Seconds;
 use crate::settings::setting::Setting;
 
-use super::{HOUR, MINUTE, YEAR, duration};
+use super::{HOUR, MINUTE, YEAR, duration, integer};
 
 pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
@@ -23,5 +23,11 @@ pub(super) const SETTINGS: &[Setting] = &[
         r#""60s""#,
         duration(Seconds(0), HOUR, |s, v| s.sessions.touch_interval = v),
         "How often at most the last use of a session is written down. Shorter is more exact and writes more.",
+    ),
+    Setting::new(
+        "sessions.max_per_user",
+        "100",
+        integer(1, 10_000, |s, v| s.sessions.max_per_user = v),
+        "Sessions that a person may have at once. A sign-in beyond that ends the one that was used the longest ago.",
     ),
 ];

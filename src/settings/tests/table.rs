@@ -142,6 +142,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("sessions.idle_timeout", r#""1h""#, "1h", ""),
     ("sessions.absolute_timeout", r#""1d""#, "1d", ""),
     ("sessions.touch_interval", r#""5m""#, "5m", ""),
+    ("sessions.max_per_user", "5", "5", ""),
     ("passwords.argon2_memory_kib", "47104", "47104", ""),
     ("passwords.argon2_iterations", "3", "3", ""),
     ("passwords.argon2_parallelism", "2", "2", ""),

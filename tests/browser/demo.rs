@@ -53,7 +53,7 @@ impl Demo {
             web_app: said("web app"),
             single_page_app: said("single-page app"),
             mcp_server: said("MCP server"),
-            mcp_client: said("MCP client"),
+            mcp_client: said("MCP client id"),
             issuer: said("Keyward"),
             user: said("user name"),
             password: said("password"),

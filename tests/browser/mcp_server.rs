@@ -22,6 +22,10 @@ async fn an_agent_finds_its_way_and_adds_a_task() {
     let about = Answer::of(http.get(demo.mcp_server.trim_end_matches("mcp"))).await;
     assert!(about.status == 200 && about.text.contains("POST /mcp"), "{about:?}");
 
+    // Who opens the endpoint itself in a browser reads the same.
+    let opened = Answer::of(http.get(&demo.mcp_server)).await;
+    assert_eq!((opened.status, opened.text), (405, about.text));
+
     // The challenge names the metadata, and these name Keyward.
     let refused = Answer::of(call("", "ping", json!({}))).await;
     assert_eq!(refused.status, 401);

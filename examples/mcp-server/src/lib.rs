@@ -208,9 +208,9 @@ async fn metadata_document(State(server): State<Server>) -> Response {
     ([("access-control-allow-origin", "*")], Json(&*server.metadata)).into_response()
 }
 
-/// RFC 9110 §15.5.6: with the methods that are known.
+/// RFC 9110 §15.5.6: with the methods that are known. The text is for a person who opens the address in a browser.
 async fn only_post() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")]).into_response()
+    (StatusCode::METHOD_NOT_ALLOWED, [(ALLOW, "POST")], ABOUT).into_response()
 }
 
 /// MCP 2025-11-25, Transports, security warning: the origin is checked, so that no page reaches a server on loopback by

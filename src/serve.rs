@@ -1,21 +1,25 @@
 //! Listening: plain or TLS, with an orderly end.
 
+use std::convert::Infallible;
 use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::response::Redirect;
+use axum::response::{Redirect, Response};
+use axum::{Router, ServiceExt};
 use axum_server::Handle;
 use axum_server::tls_rustls::{RustlsAcceptor, RustlsConfig};
-use http::Uri;
+use http::{Request, Uri};
+use hyper::body::Incoming;
 use socket2::SockRef;
+use tower::Service;
 
 use crate::account::setup_link;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::http::connection_limit::{Limited, silence};
+use crate::http::shedding::Shedding;
 use crate::router::router;
 use crate::settings::{Settings, SettingsError};
 use crate::telemetry;
@@ -104,27 +108,36 @@ async fn listen_on(
     match tls {
         Some(config) => {
             listener.set_nonblocking(true).map_err(Fault::broken)?;
-            let service = router(&app).into_make_service_with_connect_info::<SocketAddr>();
+            let service = ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering(&app));
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
             let limited =
                 |acceptor: RustlsAcceptor| Limited::new(acceptor.handshake_timeout(silence(timeout)), most, timeout);
             server.map(limited).serve(service).await.map_err(Fault::broken)
         }
-        None => listen_plainly(listener, handle, router(&app), most, timeout).await,
+        None => listen_plainly(listener, handle, answering(&app), most, timeout).await,
     }
 }
 
+/// The service that answers, behind the door that sheds.
+fn answering(app: &Arc<App>) -> Shedding<Router> {
+    Shedding::new(app, router(app))
+}
+
 /// Speaks plain http on a listener.
-async fn listen_plainly(
+async fn listen_plainly<S>(
     listener: TcpListener,
     handle: Handle<SocketAddr>,
-    router: Router,
+    answering: S,
     most: usize,
     timeout: Duration,
-) -> Result<(), Fault> {
+) -> Result<(), Fault>
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     listener.set_nonblocking(true).map_err(Fault::broken)?;
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
+    let service = ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering);
     let mut server = axum_server::from_tcp(listener).map_err(Fault::broken)?.handle(handle);
     bound(server.http_builder(), timeout);
     server.map(|acceptor| Limited::new(acceptor, most, timeout)).serve(service).await.map_err(Fault::broken)

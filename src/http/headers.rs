@@ -20,11 +20,7 @@ const STRICT_POLICY: HeaderValue =
 
 /// Gives the request its id and the answer its headers. What an endpoint has set for itself stays.
 pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next) -> Response {
-    let id = RequestId::from(match accepted_id(request.headers()) {
-        Some(id) => id.clone(),
-        // Without chance there is no id, and the request's own answer will say what is wrong.
-        None => app.random.label().unwrap_or_else(|_| HeaderValue::from_static("")),
-    });
+    let id = request_id(&app, request.headers());
     let version = request.version();
     request.extensions_mut().insert(id.clone());
     let mut response = match foreign_host(&app, &request) {
@@ -41,12 +37,8 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
             }
         }
     };
-    let noted = response.extensions();
-    if let Some(refused) = noted.get::<Refused>() {
-        app.metrics.refused(refused);
-        refused.log(&id);
-    }
-    if noted.get::<Shed>().is_some() {
+    note_refused(&app, &response, &id);
+    if response.extensions().get::<Shed>().is_some() {
         app.metrics.shed();
         app.shed_log.note(app.clock.now());
     }
@@ -58,6 +50,34 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     if version < Version::HTTP_2 && app.lifecycle.is_draining() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    set(&app, headers);
+    response
+}
+
+/// The id of a request: the caller's, or a new one.
+fn request_id(app: &App, asked: &HeaderMap) -> RequestId {
+    RequestId::from(match accepted_id(asked) {
+        Some(id) => id.clone(),
+        // Without chance there is no id, and the request's own answer will say what is wrong.
+        None => app.random.label().unwrap_or_else(|_| HeaderValue::from_static("")),
+    })
+}
+
+/// Puts the request's id on an answer that went past [`apply`].
+pub fn name_request(app: &App, asked: &HeaderMap, response: &mut Response) {
+    response.headers_mut().insert(REQUEST_ID, request_id(app, asked).0);
+}
+
+/// Counts what an answer says that it refuses, and writes the log's line.
+pub fn note_refused(app: &App, response: &Response, id: &str) {
+    if let Some(refused) = response.extensions().get::<Refused>() {
+        app.metrics.refused(refused);
+        refused.log(id);
+    }
+}
+
+/// The headers that every answer carries. What is set already stays, but for those that nobody may change.
+pub fn set(app: &App, headers: &mut HeaderMap) {
     unless_set(headers, header::CONTENT_SECURITY_POLICY, STRICT_POLICY);
     unless_set(headers, header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     unless_set(
@@ -79,7 +99,6 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
         headers
             .insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=31536000; includeSubDomains"));
     }
-    response
 }
 
 /// The host that a request names, where it isn't ours (requirement WB-4). Probes come by address, and so the health

@@ -91,12 +91,8 @@ pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Respon
 pub fn fault_response(fault: &Fault) -> Response {
     match fault {
         Fault::Unavailable(_) | Fault::Overloaded(_) => {
-            const BUSY: Refusal =
-                Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
-            // Written once: under overload this is the answer to most.
-            static BODY: LazyLock<Bytes> = LazyLock::new(|| error_text(&BUSY).into());
             let mut response =
-                (StatusCode::SERVICE_UNAVAILABLE, json_headers(), Body::from(BODY.clone())).into_response();
+                (StatusCode::SERVICE_UNAVAILABLE, json_headers(), Body::from(busy_body())).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
             if matches!(fault, Fault::Overloaded(_)) {
                 response.extensions_mut().insert(Shed);
@@ -108,6 +104,15 @@ pub fn fault_response(fault: &Fault) -> Response {
             (StatusCode::INTERNAL_SERVER_ERROR, error_body(&refusal)).into_response()
         }
     }
+}
+
+/// What a program is told that comes at the wrong moment.
+pub fn busy_body() -> Bytes {
+    const BUSY: Refusal =
+        Refusal::new(ErrorCode::TemporarilyUnavailable, "The server can't answer now. Try again soon.");
+    // Written once: under overload this is the answer to most.
+    static BODY: LazyLock<Bytes> = LazyLock::new(|| error_text(&BUSY).into());
+    BODY.clone()
 }
 
 fn json_headers() -> HeaderMap {

@@ -10,12 +10,13 @@ pub mod json;
 pub mod page;
 pub mod refused;
 pub mod session_cookie;
+pub mod shedding;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 
-use axum::body::{Body, Bytes};
+use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{ConnectInfo, FromRequest};
 use axum::response::{IntoResponse, Response};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -158,22 +159,7 @@ impl FromRequest<Arc<App>> for Incoming {
         let body = if parts.method == Method::GET || parts.method == Method::HEAD {
             Bytes::new()
         } else {
-            let reading = Limited::new(body, app.settings.server.max_body_bytes).collect();
-            // A slow sender holds a connection no longer than a request may take.
-            match tokio::time::timeout(app.settings.server.request_timeout.as_duration(), reading).await {
-                Err(_) => {
-                    let refusal = Refusal::new(ErrorCode::InvalidRequest, "The body came too slowly.");
-                    return Err(unread(StatusCode::REQUEST_TIMEOUT, &refusal, parts.uri.path()));
-                }
-                Ok(Ok(collected)) => collected.to_bytes(),
-                Ok(Err(error)) => {
-                    let too_long = error.is::<http_body_util::LengthLimitError>();
-                    let status = if too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
-                    let why = if too_long { "The body is too long." } else { "The body could not be read." };
-                    let refusal = Refusal::new(ErrorCode::InvalidRequest, why);
-                    return Err(unread(status, &refusal, parts.uri.path()));
-                }
-            }
+            read_body(app, body, parts.uri.path()).await?
         };
         Ok(Self {
             method: parts.method,
@@ -184,6 +170,33 @@ impl FromRequest<Arc<App>> for Incoming {
             address,
             client: OnceLock::new(),
         })
+    }
+}
+
+/// The body of a request.
+///
+/// # Errors
+/// The answer, where it is too long, comes too slowly or breaks off.
+async fn read_body<B>(app: &App, body: B, path: &str) -> Result<Bytes, Response>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<axum::BoxError>,
+{
+    let reading = Limited::new(body, app.settings.server.max_body_bytes).collect();
+    // A slow sender holds a connection no longer than a request may take.
+    match tokio::time::timeout(app.settings.server.request_timeout.as_duration(), reading).await {
+        Err(_) => {
+            let refusal = Refusal::new(ErrorCode::InvalidRequest, "The body came too slowly.");
+            Err(unread(StatusCode::REQUEST_TIMEOUT, &refusal, path))
+        }
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) => {
+            let too_long = error.is::<http_body_util::LengthLimitError>();
+            let status = if too_long { StatusCode::PAYLOAD_TOO_LARGE } else { StatusCode::BAD_REQUEST };
+            let why = if too_long { "The body is too long." } else { "The body could not be read." };
+            let refusal = Refusal::new(ErrorCode::InvalidRequest, why);
+            Err(unread(status, &refusal, path))
+        }
     }
 }
 

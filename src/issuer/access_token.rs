@@ -77,11 +77,11 @@ impl Plan {
     /// The token of a grant: of what was granted the client gets what it may still have. An operator who takes a scope or
     /// a resource from a client takes it from the next token of every grant.
     pub(super) fn of_grant(
-        self,
+        &self,
         live: &LiveGrant,
         scope: &ScopeSet,
-        asked: Vec<String>,
-        granted: Vec<String>,
+        asked: &[String],
+        granted: &[String],
     ) -> Result<PlannedToken, Refusal> {
         let (metadata, directory) = (&self.client.metadata, &self.directory);
         let scope = scope.filter(|name| metadata.scope.contains(name) && directory.scopes.contains_key(name));
@@ -91,8 +91,9 @@ impl Plan {
         let wanted = if asked.is_empty() { granted } else { asked };
         let named = !wanted.is_empty();
         let resources: Vec<String> = wanted
-            .into_iter()
-            .filter(|resource| metadata.resources.contains(resource) && directory.audiences.contains_key(resource))
+            .iter()
+            .filter(|&resource| metadata.resources.contains(resource) && directory.audiences.contains_key(resource))
+            .cloned()
             .collect();
         if named && resources.is_empty() {
             return Err(Refusal::new(ErrorCode::InvalidTarget, "The granted resources are not allowed any more."));
@@ -101,26 +102,26 @@ impl Plan {
     }
 
     /// The token of a client for itself.
-    pub(super) fn of_client(self, scope: ScopeSet, resources: &[String]) -> Result<PlannedToken, Refusal> {
+    pub(super) fn of_client(&self, scope: ScopeSet, resources: &[String]) -> Result<PlannedToken, Refusal> {
         self.of(scope, resources, None)
     }
 
     /// No token outlives what it rests on, `ends_at`: so no list has to say that time went by.
-    fn of(self, scope: ScopeSet, resources: &[String], ends_at: Option<Timestamp>) -> Result<PlannedToken, Refusal> {
+    fn of(&self, scope: ScopeSet, resources: &[String], ends_at: Option<Timestamp>) -> Result<PlannedToken, Refusal> {
         let metadata = &self.client.metadata;
         let audience = access_token::audience(&self.issuer, metadata, resources, &scope);
         let wishes = self.directory.resource_tokens(audience.iter().map(String::as_str));
         let form = access_token::form(metadata, wishes, self.holder, self.lifetime);
         let lives_until = self.now.plus_seconds(form.lifetime);
         Ok(PlannedToken {
-            jti: self.drawn.jti,
+            jti: self.drawn.jti.clone(),
             scope,
             audience,
             issued_at: self.now,
             expires_at: ends_at.map_or(lives_until, |ends_at| ends_at.min(lives_until)),
-            form: match (form, self.drawn.opaque, self.drawn.slot) {
+            form: match (form, &self.drawn.opaque, self.drawn.slot) {
                 (Form { format: AccessTokenFormat::Opaque, .. }, Some((_, token_hash)), _) => {
-                    PlannedForm::Opaque { token_hash, client_id: self.client.client_id.clone() }
+                    PlannedForm::Opaque { token_hash: *token_hash, client_id: self.client.client_id.clone() }
                 }
                 (Form { format: AccessTokenFormat::Jwt, status_list: true, .. }, _, Some(slot)) => {
                     PlannedForm::ListedJwt(slot)

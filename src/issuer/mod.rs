@@ -114,7 +114,7 @@ impl Issuing {
             now: app.clock.now(),
         };
         let roles = Arc::clone(&plan.directory);
-        let planner = TokenPlanner::new(roles, move |live, scope, granted| plan.of_grant(live, scope, asked, granted));
+        let planner = TokenPlanner::new(roles, move |live, scope, granted| plan.of_grant(live, scope, &asked, granted));
         Ok((issuing, planner))
     }
 

@@ -9,6 +9,7 @@ use keyward_entities::{StatementText, audit_event, opaque_token, status_entry};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::status_list::Slot;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
+use sea_orm::Statement;
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
 use uuid::Uuid;
 
@@ -51,8 +52,8 @@ pub enum PlannedForm {
     },
 }
 
-/// What [`TokenPlanner::plan`] runs.
-type Planning = Box<dyn FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send>;
+/// What [`TokenPlanner::plan`] runs: twice, where the act that it is part of is tried twice.
+type Planning = Box<dyn Fn(&LiveGrant, &ScopeSet, &[String]) -> Result<PlannedToken, Refusal> + Send + Sync>;
 
 /// Decides the access token of a grant inside the act, where the grant is known and nothing was spent yet.
 pub struct TokenPlanner {
@@ -70,18 +71,18 @@ impl TokenPlanner {
     /// From a rule, which gets the grant, the scope that the person may still give, and the granted resources.
     pub fn new(
         directory: Arc<Directory>,
-        plan: impl FnOnce(&LiveGrant, &ScopeSet, Vec<String>) -> Result<PlannedToken, Refusal> + Send + 'static,
+        plan: impl Fn(&LiveGrant, &ScopeSet, &[String]) -> Result<PlannedToken, Refusal> + Send + Sync + 'static,
     ) -> Self {
         Self { directory, plan: Box::new(plan) }
     }
 
     /// Decides.
     pub(super) async fn plan(
-        self,
+        &self,
         act: &mut Act<'_>,
         live: &LiveGrant,
         scope: &ScopeSet,
-        granted: Vec<String>,
+        granted: &[String],
     ) -> Result<Result<PlannedToken, Refusal>, Fault> {
         // Roles are looked at only where a scope is for holders of certain ones.
         if !scope.iter().any(|name| self.directory.is_for_roles(name)) {
@@ -125,7 +126,9 @@ impl Store {
                 if act.rows(statement).await?.is_empty() {
                     return Ok(false);
                 }
-                remember(&mut act, &token, TokenOwner { client, grant: None }).await?;
+                if let Some(insert) = remembering(&act, &token, TokenOwner { client, grant: None })? {
+                    act.exec(insert).await?;
+                }
                 Ok(true)
             })
         })
@@ -184,32 +187,26 @@ pub(super) async fn end_own(act: &mut Act<'_>, client: Uuid, now: i64) -> Result
     super::status_list::mark_entries_of_client(act, client, now).await
 }
 
-/// Writes what is remembered of a token; nothing for a plain JWT.
-pub(super) async fn remember(act: &mut Act<'_>, token: &PlannedToken, owner: TokenOwner) -> Result<(), Fault> {
-    match (&token.form, owner.grant) {
-        (PlannedForm::Jwt, _) => Ok(()),
-        (PlannedForm::ListedJwt(slot), grant) => {
-            let row = status_entry::Model {
-                slot: slot.number(),
-                grant_id: grant.unwrap_or(owner.client),
-                expires_at: token.expires_at.micros(),
-                ended_at: None,
-            };
-            act.insert(row).await
-        }
-        (PlannedForm::Opaque { token_hash, client_id }, grant_id) => {
-            let row = opaque_token::Model {
-                token_hash: token_hash.to_vec(),
-                jti: token.jti.clone(),
-                client: owner.client,
-                client_id: client_id.clone(),
-                grant_id,
-                scope: token.scope.to_string(),
-                audience: serde_json::to_string(&token.audience)?,
-                issued_at: token.issued_at.micros(),
-                expires_at: token.expires_at.micros(),
-            };
-            act.insert(row).await
-        }
-    }
+/// The statement that writes what is remembered of a token; none for a plain JWT.
+pub(super) fn remembering(act: &Act<'_>, token: &PlannedToken, owner: TokenOwner) -> Result<Option<Statement>, Fault> {
+    Ok(match (&token.form, owner.grant) {
+        (PlannedForm::Jwt, _) => None,
+        (PlannedForm::ListedJwt(slot), grant) => Some(act.inserting(status_entry::Model {
+            slot: slot.number(),
+            grant_id: grant.unwrap_or(owner.client),
+            expires_at: token.expires_at.micros(),
+            ended_at: None,
+        })),
+        (PlannedForm::Opaque { token_hash, client_id }, grant_id) => Some(act.inserting(opaque_token::Model {
+            token_hash: token_hash.to_vec(),
+            jti: token.jti.clone(),
+            client: owner.client,
+            client_id: client_id.clone(),
+            grant_id,
+            scope: token.scope.to_string(),
+            audience: serde_json::to_string(&token.audience)?,
+            issued_at: token.issued_at.micros(),
+            expires_at: token.expires_at.micros(),
+        })),
+    })
 }

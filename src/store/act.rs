@@ -1,5 +1,6 @@
 //! What an act sees of a database: statements in, rows out.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use keyward_entities::{Cell, Cells, NULL, Record, StatementText};
@@ -8,6 +9,10 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, QueryTrait,
     RuntimeErr, Select, SqlxError, Statement, StatementBuilder, Value,
 };
+use sqlx::error::BoxDynError;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, Postgres};
+use sqlx::{Arguments, AssertSqlSafe};
 
 use crate::fault::Fault;
 
@@ -29,6 +34,27 @@ pub(super) enum Connection<'t> {
         /// The most that the pool holds.
         connections: u32,
     },
+    /// One of the pool's, without a transaction: reads, and an [`Outcome`](super::outcome::Outcome) as one statement.
+    Alone {
+        connection: PoolConnection<Postgres>,
+        pool: &'t PgPool,
+        /// How many of the pool's may still be found dead; none once this one has answered.
+        replaceable: u32,
+    },
+}
+
+/// Whether the row that an act may spend is locked as it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lock {
+    /// It isn't: who only looks, and who spends it by a condition.
+    None,
+    /// It is.
+    Update,
+}
+
+/// The fault of a write where only reads are meant.
+pub(super) fn written_outside() -> Fault {
+    Fault::broken("something is written outside of an act")
 }
 
 /// A row, read column by column in the order of the statement.
@@ -84,7 +110,27 @@ impl Act<'_> {
     pub const fn backend(&self) -> DbBackend {
         match self.connection {
             Connection::Sqlite(_) => DbBackend::Sqlite,
-            Connection::Transaction(_) | Connection::Pool { .. } => DbBackend::Postgres,
+            Connection::Transaction(_) | Connection::Pool { .. } | Connection::Alone { .. } => DbBackend::Postgres,
+        }
+    }
+
+    /// How the row that is decided from is read: locked, where that holds until the end.
+    pub(super) const fn lock(&self) -> Lock {
+        if self.is_transaction() { Lock::Update } else { Lock::None }
+    }
+
+    /// From here on the connection isn't replaced: what is sent now must not be sent twice.
+    pub(super) const fn once(&mut self) {
+        if let Connection::Alone { replaceable, .. } = &mut self.connection {
+            *replaceable = 0;
+        }
+    }
+
+    /// Whether what is read stays as it is until the act is over, once it is locked.
+    pub const fn is_transaction(&self) -> bool {
+        match self.connection {
+            Connection::Sqlite(_) | Connection::Transaction(_) => true,
+            Connection::Pool { .. } | Connection::Alone { .. } => false,
         }
     }
 
@@ -118,6 +164,20 @@ impl Act<'_> {
                 }
                 Ok(from_postgres(pool.query_all_raw(statement).await?))
             }
+            Connection::Alone { connection, pool, replaceable } => loop {
+                // As above.
+                match alone(connection, &statement).await {
+                    Err(error) if *replaceable > 0 && was_dead(&error) => {
+                        tracing::debug!(%error, "a connection of the pool was dead");
+                        *replaceable -= 1;
+                        *connection = pool.acquire().await.map_err(unacquired)?;
+                    }
+                    outcome => {
+                        *replaceable = 0;
+                        return Ok(from_postgres(outcome?));
+                    }
+                }
+            },
         }
     }
 
@@ -132,7 +192,7 @@ impl Act<'_> {
                 Ok(prepared.execute(bind(&statement))? as u64)
             }
             Connection::Transaction(transaction) => Ok(transaction.execute_raw(statement).await?.rows_affected()),
-            Connection::Pool { .. } => Err(Fault::broken("something is written outside of an act")),
+            Connection::Pool { .. } | Connection::Alone { .. } => Err(written_outside()),
         }
     }
 
@@ -167,30 +227,6 @@ impl Act<'_> {
     {
         let statement = select.build(self.backend());
         self.rows(statement).await?.first_mut().map(Row::record).transpose()
-    }
-
-    /// Runs statements that change different rows, and gives how many each changed. On PostgreSQL they are one (a WITH of
-    /// all of them), for there each statement is a way to another process and back.
-    ///
-    /// # Errors
-    /// As [`Act::rows`].
-    pub async fn together(&mut self, statements: Vec<Statement>) -> Result<Vec<u64>, Fault> {
-        let mut counts = Vec::with_capacity(statements.len());
-        if self.backend() == DbBackend::Sqlite || statements.len() < 2 {
-            for statement in statements {
-                counts.push(self.exec(statement).await?);
-            }
-            return Ok(counts);
-        }
-        let many = statements.len();
-        let Some(mut row) = self.rows(as_one(statements)).await?.into_iter().next() else {
-            return Err(Fault::broken("nothing was counted"));
-        };
-        for _ in 0..many {
-            let count: i64 = row.take("count")?;
-            counts.push(u64::try_from(count).map_err(Fault::broken)?);
-        }
-        Ok(counts)
     }
 
     /// Inserts an entity.
@@ -238,33 +274,6 @@ impl Act<'_> {
     }
 }
 
-/// Changing statements of PostgreSQL as one, which gives a row with how many rows each changed.
-fn as_one(statements: Vec<Statement>) -> Statement {
-    let (mut parts, mut counts, mut values) = (String::from("WITH "), String::from(" SELECT "), Vec::new());
-    for (index, statement) in statements.into_iter().enumerate() {
-        let separator = if index == 0 { "" } else { ", " };
-        let text = renumbered(&statement.sql, values.len());
-        parts.push_str(&format!("{separator}w{index} AS ({text} RETURNING 1)"));
-        counts.push_str(&format!("{separator}(SELECT COUNT(*) FROM w{index})"));
-        values.extend(statement.values.map(|values| values.0).unwrap_or_default());
-    }
-    Statement::from_sql_and_values(DbBackend::Postgres, parts + &counts, values)
-}
-
-/// The text with its `$1` as `$1` behind so many values that come before. Statements are built: their texts have no `$`
-/// but those of values.
-fn renumbered(text: &str, before: usize) -> String {
-    let mut pieces = text.split('$');
-    let mut renumbered = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let digits = piece.find(|character: char| !character.is_ascii_digit()).unwrap_or(piece.len());
-        let (number, rest) = piece.split_at(digits);
-        let number = number.parse::<usize>().unwrap_or_default() + before;
-        renumbered.push_str(&format!("${number}{rest}"));
-    }
-    renumbered
-}
-
 /// Whether the connection broke, and not the database refused: the socket did, or the server ended the connection
 /// before the statement came (PostgreSQL's 57P01 and 57P02, class 08).
 pub(super) fn was_dead(error: &DbErr) -> bool {
@@ -279,6 +288,34 @@ pub(super) fn was_dead(error: &DbErr) -> bool {
             _ => false,
         },
         _ => false,
+    }
+}
+
+/// A connection that could not be had.
+pub(super) fn unacquired(error: SqlxError) -> Fault {
+    Fault::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
+}
+
+/// Runs a statement on one connection of PostgreSQL.
+async fn alone(connection: &mut PgConnection, statement: &Statement) -> Result<Vec<QueryResult>, DbErr> {
+    let wrong = |error: SqlxError| DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)));
+    let mut arguments = PgArguments::default();
+    for value in statement.values.iter().flat_map(|values| &values.0) {
+        add(&mut arguments, value).map_err(|error| wrong(SqlxError::Encode(error)))?;
+    }
+    let query = sqlx::query_with(AssertSqlSafe(statement.sql.as_str()), arguments);
+    let rows = query.fetch_all(connection).await.map_err(wrong)?;
+    Ok(rows.into_iter().map(QueryResult::from).collect())
+}
+
+fn add(arguments: &mut PgArguments, value: &Value) -> Result<(), BoxDynError> {
+    match value {
+        Value::BigInt(number) => arguments.add(number),
+        Value::Bool(flag) => arguments.add(flag),
+        Value::String(text) => arguments.add(text.as_deref()),
+        Value::Bytes(octets) => arguments.add(octets.as_deref()),
+        Value::Uuid(id) => arguments.add(id),
+        other => Err(format!("no column has a value such as {other:?}").into()),
     }
 }
 
@@ -339,31 +376,4 @@ pub fn select_record<R: Record>() -> sea_orm::sea_query::SelectStatement {
         select.column((Alias::new(R::TABLE), Alias::new(column)));
     }
     select
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn statements_are_put_together() {
-        let statement = |text: &str, values: &[i64]| {
-            Statement::from_sql_and_values(DbBackend::Postgres, text, values.iter().map(|&value| value.into()))
-        };
-        let one = as_one(vec![
-            statement("UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL", &[1, 2]),
-            statement("INSERT INTO a (b, c) VALUES ($1, $2)", &[3, 4]),
-            statement("DELETE FROM e", &[]),
-            statement("DELETE FROM e WHERE f=$1", &[5]),
-        ]);
-        assert_eq!(
-            one.sql,
-            "WITH w0 AS (UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL RETURNING 1), \
-             w1 AS (INSERT INTO a (b, c) VALUES ($3, $4) RETURNING 1), w2 AS (DELETE FROM e RETURNING 1), \
-             w3 AS (DELETE FROM e WHERE f=$5 RETURNING 1) SELECT (SELECT COUNT(*) FROM w0), \
-             (SELECT COUNT(*) FROM w1), (SELECT COUNT(*) FROM w2), (SELECT COUNT(*) FROM w3)"
-        );
-        let values: Vec<Value> = (1..=5_i64).map(Value::from).collect();
-        assert_eq!(one.values.unwrap().0, values);
-    }
 }

@@ -9,11 +9,12 @@ use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{ErrorCode, Refusal, Timestamp};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, LockType, OnConflict, Query, SelectStatement};
-use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement};
 use uuid::Uuid;
 
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
-use super::act::select_record;
+use super::act::{Lock, select_record};
+use super::outcome::Outcome;
 use super::owner::{self, Owner};
 use super::{Act, Store};
 use crate::fault::Fault;
@@ -157,37 +158,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn issue_code(&self, issue: Issue) -> Result<Issued, Fault> {
-        self.act(move |mut act| {
-            Box::pin(async move {
-                let now = issue.code.issued_at;
-                // The rows stay as they are until the code is stored. A session that is touched is locked as for the
-                // change at once: two that share a lock and both want more would wait for each other.
-                static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
-                let [shared, exclusive] = &TEXTS;
-                let (text, lock) = match issue.touch_session {
-                    true => (exclusive, LockType::NoKeyUpdate),
-                    false => (shared, LockType::Share),
-                };
-                let (client, session) = (issue.code.client, issue.code.session_id);
-                let values = vec![client.into(), true.into(), session.into()];
-                let statement = act.fixed(text, values, || select_issuable(client, session, lock));
-                if act.rows(statement).await?.is_empty() {
-                    let statement = act.backend().build(&super::client::standing(issue.code.client));
-                    let stands = !act.rows(statement).await?.is_empty();
-                    return Ok(if stands { Issued::OwnerEnded } else { Issued::ClientGone });
-                }
-                if let Some((id, given, event)) = issue.consent {
-                    give_consent(&mut act, id, &issue.code, &given).await?;
-                    act.insert(event).await?;
-                }
-                if issue.touch_session {
-                    super::session::touch(&mut act, issue.code.session_id, Timestamp::from_micros(now)).await?;
-                }
-                act.insert(issue.code).await?;
-                Ok(Issued::Stored)
-            })
-        })
-        .await
+        self.act_alone(issue, |act, issue| Box::pin(store_code(act, issue))).await
     }
 
     /// Redeems a code (RFC 6749 §4.1.3): decides, spends, and makes grant and refresh token in one transaction.
@@ -195,8 +166,55 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn redeem_code(&self, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
-        self.act(move |mut act| Box::pin(async move { redeem(&mut act, redemption, now).await })).await
+        self.act_alone((redemption, now), |act, (redemption, now)| Box::pin(redeem(act, redemption, *now))).await
     }
+}
+
+/// Stores a code. `None`: more is to be written than an act without a transaction can, or somebody has ended.
+async fn store_code(act: &mut Act<'_>, issue: &Issue) -> Result<Option<Issued>, Fault> {
+    let code = &issue.code;
+    if !act.is_transaction() && (issue.consent.is_some() || issue.touch_session) {
+        return Ok(None);
+    }
+    // The rows stay as they are until the code is stored. A session that is touched is locked as for the change at once:
+    // two that share a lock and both want more would wait for each other.
+    static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
+    let [shared, exclusive] = &TEXTS;
+    let (text, lock) = match issue.touch_session {
+        true => (exclusive, LockType::NoKeyUpdate),
+        false => (shared, LockType::Share),
+    };
+    let (client, session) = (code.client, code.session_id);
+    let held =
+        act.fixed(text, vec![client.into(), true.into(), session.into()], || select_issuable(client, session, lock));
+    let insert = act.inserting(code.clone());
+    if issue.consent.is_none() && !issue.touch_session {
+        let outcome = Outcome { held: Some(held), spend: None, inserts: vec![insert] };
+        return Ok(match (outcome.write(act).await?, act.is_transaction()) {
+            (true, _) => Some(Issued::Stored),
+            (false, true) => Some(who_has_ended(act, client).await?),
+            (false, false) => None,
+        });
+    }
+    if act.rows(held).await?.is_empty() {
+        return who_has_ended(act, client).await.map(Some);
+    }
+    if let Some((id, given, event)) = &issue.consent {
+        give_consent(act, *id, code, given).await?;
+        act.insert(event.clone()).await?;
+    }
+    if issue.touch_session {
+        super::session::touch(act, session, Timestamp::from_micros(code.issued_at)).await?;
+    }
+    act.exec(insert).await?;
+    Ok(Some(Issued::Stored))
+}
+
+/// Why a code isn't issued.
+async fn who_has_ended(act: &mut Act<'_>, client: Uuid) -> Result<Issued, Fault> {
+    let statement = act.backend().build(&super::client::standing(client));
+    let stands = !act.rows(statement).await?.is_empty();
+    Ok(if stands { Issued::OwnerEnded } else { Issued::ClientGone })
 }
 
 /// A consent as it is stored.
@@ -276,17 +294,24 @@ async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
     act.rows(statement).await.map(drop)
 }
 
-async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
-    hold_owner(act, &redemption.code_hash).await?;
-    static TEXT: StatementText = StatementText::new();
+/// Redeems a code. `None`: more is to be written than an act without a transaction can, or what the decision rests on has
+/// changed meanwhile.
+async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> Result<Option<Redeemed>, Fault> {
+    if act.is_transaction() {
+        hold_owner(act, &redemption.code_hash).await?;
+    }
+    static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
+    let [locked, unlocked] = &TEXTS;
+    let lock = act.lock();
+    let text = if lock == Lock::Update { locked } else { unlocked };
     let code_hash = redemption.code_hash.to_vec();
-    let statement = act.fixed(&TEXT, vec![code_hash.clone().into()], || select_code(code_hash));
+    let statement = act.fixed(text, vec![code_hash.clone().into()], || select_code(code_hash, lock));
     let mut rows = act.rows(statement).await?;
     let Some(row) = rows.first_mut() else {
-        return Ok(Redeemed::Refused(Refusal::new(
+        return Ok(Some(Redeemed::Refused(Refusal::new(
             ErrorCode::InvalidGrant,
             "The code is unknown, expired, or was issued to another client.",
-        )));
+        ))));
     };
     let code: authorization_code::Model = row.record()?;
     let owner = Owner::read(row)?;
@@ -327,19 +352,21 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
         verifier: redemption.verifier.as_deref(),
     };
     match code_redemption::decide(&stored, context, presented, now) {
-        CodeDecision::Refuse(refusal) => return Ok(Redeemed::Refused(refusal)),
+        CodeDecision::Refuse(refusal) => return Ok(Some(Redeemed::Refused(refusal))),
+        CodeDecision::Replayed if !act.is_transaction() => return Ok(None),
         CodeDecision::Replayed => {
             // One event for what ended; who repeats it once more ends nothing and fills no log.
             if super::grant::end(act, code.grant_id, "code_replayed", now).await? > 0 {
-                act.insert(audit_event::Model { subject: owner.subject, ..redemption.replay_event }).await?;
+                let event = redemption.replay_event.clone();
+                act.insert(audit_event::Model { subject: owner.subject, ..event }).await?;
             }
-            return Ok(Redeemed::Replayed);
+            return Ok(Some(Redeemed::Replayed));
         }
         CodeDecision::Redeem => {}
     }
     let granted: Vec<String> = serde_json::from_str(&code.resources)?;
     if let Err(refusal) = narrow_resources(&granted, &redemption.resources) {
-        return Ok(Redeemed::Refused(refusal));
+        return Ok(Some(Redeemed::Refused(refusal)));
     }
     let grant = grant::Model {
         id: code.grant_id,
@@ -360,9 +387,9 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     };
     let live = owner.of_grant(grant, redemption.idle_timeout, now);
     // Before anything is spent: what is refused here may be asked for again.
-    let access_token = match redemption.planner.plan(act, &live, &scope, granted).await? {
+    let access_token = match redemption.planner.plan(act, &live, &scope, &granted).await? {
         Ok(planned) => planned,
-        Err(refusal) => return Ok(Redeemed::Refused(refusal)),
+        Err(refusal) => return Ok(Some(Redeemed::Refused(refusal))),
     };
     let look_again = match &redemption.refresh_token {
         Some(token) => token.expires_at.min(redemption.grant_expires_at),
@@ -372,23 +399,65 @@ async fn redeem(act: &mut Act<'_>, redemption: Redemption, now: Timestamp) -> Re
     // A spent code is kept as long as its grant, so that a replay ends the grant. This is when cleaning up looks whether
     // the family still lives (see `cleanup.rs`).
     let look_again = Ord::max(look_again.micros(), code.expires_at);
-    let spend = act.fixed(&SPEND, vec![now.micros().into(), look_again.into(), code.id.into()], || {
+    // It is spent as it was read: a client that is disabled has its codes expire.
+    let values = vec![now.micros().into(), look_again.into(), code.id.into(), code.expires_at.into()];
+    let spend = act.fixed(&SPEND, values, || {
         Query::update()
             .table(authorization_code::Entity)
             .value(authorization_code::Column::SpentAt, now.micros())
             .value(authorization_code::Column::LookAgainAt, look_again)
             .and_where(Expr::col(authorization_code::Column::Id).eq(code.id))
+            .and_where(Expr::col(authorization_code::Column::ExpiresAt).eq(code.expires_at))
             .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
             .take()
     });
-    let mut writes = vec![spend, act.inserting(live.grant.clone())];
-    writes.extend(redemption.refresh_token.map(|token| act.inserting(token.into_row(code.grant_id, now))));
-    if act.together(writes).await?.first() != Some(&1) {
-        return Err(Fault::broken("a code was spent although its row was locked"));
-    }
     let token_owner = TokenOwner { client: code.client, grant: Some(code.grant_id) };
-    access_token::remember(act, &access_token, token_owner).await?;
-    Ok(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })
+    let mut inserts = vec![act.inserting(live.grant.clone())];
+    inserts.extend(redemption.refresh_token.clone().map(|token| act.inserting(token.into_row(code.grant_id, now))));
+    inserts.extend(access_token::remembering(act, &access_token, token_owner)?);
+    let held = match act.is_transaction() {
+        true => None,
+        false => Some(standing_owner(act, &code)),
+    };
+    match (Outcome { held, spend: Some(spend), inserts }.write(act).await?, act.is_transaction()) {
+        (true, _) => Ok(Some(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })),
+        (false, false) => Ok(None),
+        (false, true) => Err(Fault::broken("a code was spent although its row was locked")),
+    }
+}
+
+/// Locks the user and the session of a code, and the consent where it needs one, if they still stand as the decision has
+/// seen them. The statement of an act without a transaction: in one, [`hold_owner`] has locked them before the decision.
+fn standing_owner(act: &Act<'_>, code: &authorization_code::Model) -> Statement {
+    static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
+    let [without, with] = &TEXTS;
+    let mut values = vec![code.session_id.into()];
+    if code.needs_consent {
+        values.push(code.client.into());
+    }
+    act.fixed(if code.needs_consent { with } else { without }, values, || {
+        let mut select = Query::select();
+        select
+            .column((user::Entity, user::Column::Id))
+            .from(user::Entity)
+            .inner_join(
+                session::Entity,
+                Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
+            )
+            .and_where(Expr::col((session::Entity, session::Column::Id)).eq(code.session_id))
+            .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
+            .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null());
+        let mut locked = vec![Alias::new("users"), Alias::new("sessions")];
+        if code.needs_consent {
+            let of_user =
+                Expr::col((consent::Entity, consent::Column::UserId)).equals((user::Entity, user::Column::Id));
+            select
+                .inner_join(consent::Entity, of_user)
+                .and_where(Expr::col((consent::Entity, consent::Column::Client)).eq(code.client));
+            locked.push(Alias::new("consents"));
+        }
+        select.lock_with_tables(LockType::Share, locked).take()
+    })
 }
 
 /// The user of a session, where both and the client stand; none of them can end until the act is over.
@@ -409,7 +478,7 @@ fn select_issuable(client: Uuid, session: Uuid, lock: LockType) -> SelectStateme
 }
 
 /// A code with its user, session and consent.
-fn select_code(code_hash: Vec<u8>) -> SelectStatement {
+fn select_code(code_hash: Vec<u8>, lock: Lock) -> SelectStatement {
     let mut select = select_record::<authorization_code::Model>();
     owner::join(
         &mut select,
@@ -428,7 +497,9 @@ fn select_code(code_hash: Vec<u8>) -> SelectStatement {
                         .equals((authorization_code::Entity, authorization_code::Column::Client)),
                 ),
         )
-        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
-        .lock_with_tables(LockType::Update, [authorization_code::Entity]);
+        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash));
+    if lock == Lock::Update {
+        select.lock_with_tables(LockType::Update, [authorization_code::Entity]);
+    }
     select
 }

@@ -14,12 +14,13 @@ use keyward_protocol::refresh_token::{Place, Presented};
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::{self as session_rule, SessionTimes};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, LockType, Order, Query, SelectStatement};
-use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Select};
+use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, Select, Statement};
 use uuid::Uuid;
 
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
-use super::act::select_record;
+use super::act::{Lock, select_record};
 use super::authorization::{LiveGrant, NewRefreshToken};
+use super::outcome::Outcome;
 use super::owner::{self, Owner};
 use super::{Act, Row, Store};
 use crate::fault::Fault;
@@ -188,7 +189,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn rotate_refresh_token(&self, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
-        self.act(move |mut act| Box::pin(async move { rotate(&mut act, refresh, now).await })).await
+        self.act_alone((refresh, now), |act, (refresh, now)| Box::pin(rotate(act, refresh, *now))).await
     }
 
     /// Ends a grant and with it all its tokens.
@@ -413,13 +414,6 @@ fn with_owner(
     Ok((live, standing))
 }
 
-/// Whether the row of a token is locked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Lock {
-    None,
-    Update,
-}
-
 /// The presented token with its grant, and a row from which [`with_owner`] reads on; `None` where there is none at its
 /// place, or its secret is another.
 async fn find_token(
@@ -474,10 +468,16 @@ fn select_token(which: Expr, lock: Lock) -> SelectStatement {
     select
 }
 
-async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
-    let Some((token, grant, mut row)) = find_token(act, refresh.presented, Lock::Update).await? else {
-        return Ok(Refreshed::Refused(refresh_rotation::GONE));
+/// Uses a refresh token. `None`: more is to be written than an act without a transaction can, or the token was used or
+/// removed meanwhile.
+async fn rotate(act: &mut Act<'_>, refresh: &Refresh, now: Timestamp) -> Result<Option<Refreshed>, Fault> {
+    let lock = act.lock();
+    let Some((token, grant, mut row)) = find_token(act, refresh.presented, lock).await? else {
+        return Ok(Some(Refreshed::Refused(refresh_rotation::GONE)));
     };
+    if token.spent_at.is_some() && !act.is_transaction() {
+        return Ok(None);
+    }
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
     let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
@@ -507,13 +507,13 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
         Successor { place: row.hash_only.is_none().then_some(place), sealed_secret }
     });
     let next = match (decision, kept) {
-        (RefreshDecision::Refuse(refusal), _) => return Ok(Refreshed::Refused(refusal)),
+        (RefreshDecision::Refuse(refusal), _) => return Ok(Some(Refreshed::Refused(refusal))),
         (RefreshDecision::Reused, _) | (RefreshDecision::Repeat(_), None) => {
             if end(act, token.grant_id, "refresh_token_reused", now).await? > 0 {
                 let subject = Some(live.subject).filter(|subject| !subject.is_empty());
-                act.insert(audit_event::Model { subject, ..refresh.reuse_event }).await?;
+                act.insert(audit_event::Model { subject, ..refresh.reuse_event.clone() }).await?;
             }
-            return Ok(Refreshed::Reused);
+            return Ok(Some(Refreshed::Reused));
         }
         (RefreshDecision::Keep(scope), _) => (scope, Next::Keep),
         (RefreshDecision::Repeat(scope), Some(successor)) => (scope, Next::Repeat(successor)),
@@ -521,7 +521,7 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
     };
     let (scope, next) = next;
     if let Err(refusal) = narrow_resources(&granted, &refresh.resources) {
-        return Ok(Refreshed::Refused(refusal));
+        return Ok(Some(Refreshed::Refused(refusal)));
     }
     // Protocol decision 12: who uses a token that is tied to a session uses the session.
     let used_session = standing
@@ -533,18 +533,21 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
             Timestamp::from_micros(live.grant.expires_at).min(session_rule::ends_at(&used, refresh.idle_timeout));
     }
     // Before anything is spent: what is refused here may be asked for again.
-    let access_token = match refresh.planner.plan(act, &live, &scope, granted).await? {
+    let access_token = match refresh.planner.plan(act, &live, &scope, &granted).await? {
         Ok(planned) => planned,
-        Err(refusal) => return Ok(Refreshed::Refused(refusal)),
+        Err(refusal) => return Ok(Some(Refreshed::Refused(refusal))),
     };
+    let remembering =
+        access_token::remembering(act, &access_token, TokenOwner { client, grant: Some(token.grant_id) })?;
+    if !act.is_transaction() && (used_session.is_some() || !matches!(next, Next::Rotate)) {
+        return Ok(None);
+    }
     if used_session.is_some() {
         super::session::touch(act, live.grant.session_id, now).await?;
     }
-    let token_owner = TokenOwner { client, grant: Some(token.grant_id) };
-    access_token::remember(act, &access_token, token_owner).await?;
     let live = Box::new(live);
-    match next {
-        Next::Repeat(successor) => Ok(Refreshed::Repeated(live, access_token, successor)),
+    let successor = match next {
+        Next::Repeat(successor) => Some(successor),
         Next::Keep => {
             // Protocol decision 12: each use moves the end that comes without use.
             let fresh = refresh.successor.expires_at;
@@ -558,36 +561,48 @@ async fn rotate(act: &mut Act<'_>, refresh: Refresh, now: Timestamp) -> Result<R
                     .take();
                 act.run(&slide).await?;
             }
-            Ok(Refreshed::Kept(live, access_token))
+            None
         }
         Next::Rotate => {
-            static SPEND: StatementText = StatementText::new();
-            let successor = refresh.successor;
-            let values = vec![
-                now.micros().into(),
-                successor.id.into(),
-                refresh.sealed_successor.into(),
-                token.grant_id.into(),
-                token.id.into(),
-            ];
-            let spend = act.fixed(&SPEND, values, || {
-                Query::update()
-                    .table(refresh_token::Entity)
-                    .value(refresh_token::Column::SpentAt, 0_i64)
-                    .value(refresh_token::Column::SuccessorId, successor.id)
-                    .value(refresh_token::Column::SealedSuccessor, Vec::<u8>::new())
-                    .and_where(Expr::col(refresh_token::Column::GrantId).eq(token.grant_id))
-                    .and_where(Expr::col(refresh_token::Column::Id).eq(token.id))
-                    .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
-                    .take()
-            });
-            let insert = act.inserting(successor.into_row(token.grant_id, now));
-            if act.together(vec![spend, insert]).await?.first() != Some(&1) {
-                return Err(Fault::broken("a refresh token was spent although its row was locked"));
+            let spend = spending(act, refresh, (token.grant_id, token.id), now);
+            let successor = act.inserting(refresh.successor.clone().into_row(token.grant_id, now));
+            let inserts = std::iter::once(successor).chain(remembering).collect();
+            let outcome = Outcome { held: None, spend: Some(spend), inserts };
+            if outcome.write(act).await? {
+                return Ok(Some(Refreshed::Rotated(live, access_token)));
             }
-            Ok(Refreshed::Rotated(live, access_token))
+            return match act.is_transaction() {
+                true => Err(Fault::broken("a refresh token was spent although its row was locked")),
+                false => Ok(None),
+            };
         }
+    };
+    if let Some(insert) = remembering {
+        act.exec(insert).await?;
     }
+    Ok(Some(match successor {
+        Some(successor) => Refreshed::Repeated(live, access_token, successor),
+        None => Refreshed::Kept(live, access_token),
+    }))
+}
+
+/// The statement that spends a token of this family for its successor.
+fn spending(act: &Act<'_>, refresh: &Refresh, (grant, token): (Uuid, Uuid), now: Timestamp) -> Statement {
+    static TEXT: StatementText = StatementText::new();
+    let successor = refresh.successor.id;
+    let sealed = refresh.sealed_successor.clone();
+    let values = vec![now.micros().into(), successor.into(), sealed.into(), grant.into(), token.into()];
+    act.fixed(&TEXT, values, || {
+        Query::update()
+            .table(refresh_token::Entity)
+            .value(refresh_token::Column::SpentAt, 0_i64)
+            .value(refresh_token::Column::SuccessorId, successor)
+            .value(refresh_token::Column::SealedSuccessor, Vec::<u8>::new())
+            .and_where(Expr::col(refresh_token::Column::GrantId).eq(grant))
+            .and_where(Expr::col(refresh_token::Column::Id).eq(token))
+            .and_where(Expr::col(refresh_token::Column::SpentAt).is_null())
+            .take()
+    })
 }
 
 /// What a refresh does with its token once nothing refuses it.

@@ -5,6 +5,7 @@
 
 mod act;
 mod gate;
+mod outcome;
 mod owner;
 mod postgres;
 mod redis;
@@ -105,6 +106,9 @@ impl Change {
         if changed.load(Ordering::Relaxed) { Self::Directory } else { Self::None }
     }
 }
+
+/// An act that can be run twice; see [`Store::act_alone`].
+type ActAlone<R, T> = for<'a, 't> fn(&'a mut Act<'t>, &'a R) -> BoxFuture<'a, Result<Option<T>, Fault>>;
 
 impl Store {
     /// Opens a SQLite file, which is made if it isn't there.
@@ -208,6 +212,31 @@ impl Store {
             self.tell_of_change().await;
         }
         Ok(outcome)
+    }
+
+    /// Runs an act that decides from rows which it needn't lock, and writes one [`Outcome`](outcome::Outcome): on
+    /// PostgreSQL without a transaction. `None` says that it needs one after all; it is then run again in one.
+    pub(crate) async fn act_alone<R, T>(&self, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
+    where
+        R: Send + Sync + 'static,
+        T: Send + 'static,
+    {
+        if let Backend::Postgres(database) = &self.backend {
+            let _inside = self.gate.enter()?;
+            let changed = AtomicBool::new(false);
+            let mut own = Act { connection: database.alone().await?, changed: &changed };
+            if let Some(done) = act(&mut own, &request).await? {
+                self.acts.fetch_add(1, Ordering::Relaxed);
+                return Ok(done);
+            }
+        }
+        self.act(move |mut own| {
+            Box::pin(async move {
+                let done = act(&mut own, &request).await?;
+                done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))
+            })
+        })
+        .await
     }
 
     /// Reads outside a transaction. On PostgreSQL a read waits for a connection as an act does, and passes the same gate.

@@ -34,7 +34,7 @@ fn planner(app: &App, now: Timestamp) -> TokenPlanner {
         Ok(PlannedToken {
             jti: "one-of-many".into(),
             scope: scope.clone(),
-            audience,
+            audience: audience.to_vec(),
             issued_at: now,
             expires_at: now.plus_seconds(1800),
             form: PlannedForm::Jwt,

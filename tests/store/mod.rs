@@ -18,6 +18,7 @@ mod root_seal;
 mod session;
 mod signing_key;
 mod status_list;
+mod unlocked;
 
 /// The tables as they are, past the store.
 pub struct Tables(DatabaseConnection);
@@ -28,10 +29,13 @@ impl Tables {
     }
 
     async fn in_database(database: &TestDatabase) -> Self {
-        let url = match database.url() {
-            url if url.starts_with("postgres") => url,
-            _ => format!("sqlite://{}?mode=rwc", database.folder().join("keyward.db").display()),
-        };
+        match database.url() {
+            url if url.starts_with("postgres") => Self::at(&url).await,
+            _ => Self::at(&format!("sqlite://{}?mode=rwc", database.folder().join("keyward.db").display())).await,
+        }
+    }
+
+    async fn at(url: &str) -> Self {
         let mut options = ConnectOptions::new(url);
         options.max_connections(1).sqlx_logging(false);
         Self(Database::connect(options).await.unwrap())

@@ -1,0 +1,151 @@
+//! Acts that decide on PostgreSQL from rows which they didn't lock: what another transaction changes between the look and
+//! the write undoes the decision.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use keyward::audit::{AuditEvent, AuditKind};
+use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
+use keyward::store::authorization::{NewRefreshToken, Redeemed, Redemption};
+use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
+use keyward_entities::audit_event;
+use keyward_protocol::refresh_token;
+
+use super::Tables;
+use crate::support::server::VERIFIER;
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+
+/// A planner before whose first answer this change is made and committed, and the number of its answers.
+fn interrupted(server: &TestServer, change: &'static str) -> (TokenPlanner, Arc<AtomicUsize>) {
+    let answers = Arc::new(AtomicUsize::new(0));
+    let (counted, now) = (Arc::clone(&answers), server.app.clock.now());
+    let url = server.database().url();
+    let planner = TokenPlanner::new(server.app.directory.load_full(), move |_, scope, audience| {
+        if counted.fetch_add(1, Ordering::SeqCst) == 0 {
+            let url = url.clone();
+            let other = std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(async { Tables::at(&url).await.run(change).await });
+            });
+            other.join().unwrap();
+        }
+        Ok(PlannedToken {
+            jti: "one".into(),
+            scope: scope.clone(),
+            audience: audience.to_vec(),
+            issued_at: now,
+            expires_at: now.plus_seconds(60),
+            form: PlannedForm::Jwt,
+        })
+    });
+    (planner, answers)
+}
+
+fn event(server: &TestServer) -> audit_event::Model {
+    server.app.audit_record(AuditEvent::by_cli(AuditKind::CodeReplayed)).unwrap()
+}
+
+fn fresh(server: &TestServer) -> NewRefreshToken {
+    let now = server.app.clock.now();
+    NewRefreshToken {
+        id: server.app.random.uuid_v7(now).unwrap(),
+        token_hash: server.app.random.bytes().unwrap(),
+        expires_at: now.plus_seconds(600),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_code_is_redeemed_only_as_it_was_seen() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop").with(|metadata| metadata.first_party = false)).await;
+    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+    let tables = Tables::of(&server).await;
+    for (change, undo, replayed) in [
+        ("SELECT 1", "", None),
+        ("DELETE FROM consents", "", Some(false)),
+        ("UPDATE users SET disabled_at = 1", "UPDATE users SET disabled_at = NULL", Some(false)),
+        ("UPDATE sessions SET ended_at = 1", "", Some(false)),
+        ("UPDATE authorization_codes SET expires_at = 1", "", Some(false)),
+        ("DELETE FROM authorization_codes", "", Some(false)),
+        ("UPDATE authorization_codes SET spent_at = 1", "", Some(true)),
+    ] {
+        let code = Browser::new(&server).code(&server.authorize_url("shop", &[]), "ada").await;
+        let (planner, answers) = interrupted(&server, change);
+        let now = server.app.clock.now();
+        let redemption = Redemption {
+            code_hash: server.app.secrets.token_hash.hash(code.as_bytes()),
+            client,
+            redirect_uri: Some("https://app.example/cb".into()),
+            verifier: Some(VERIFIER.into()),
+            resources: Vec::new(),
+            refresh_token: Some(fresh(&server)),
+            grant_expires_at: now.plus_seconds(600),
+            planner,
+            idle_timeout: 43_200,
+            replay_event: event(&server),
+        };
+        let outcome = server.app.store.redeem_code(redemption, now).await.unwrap();
+        assert_eq!(answers.load(Ordering::SeqCst), 1, "{change}: {outcome:?}");
+        match replayed {
+            None => assert!(matches!(outcome, Redeemed::Granted { .. }), "{change}: {outcome:?}"),
+            Some(false) => assert!(matches!(outcome, Redeemed::Refused(_)), "{change}: {outcome:?}"),
+            Some(true) => assert!(matches!(outcome, Redeemed::Replayed), "{change}: {outcome:?}"),
+        }
+        let expected = i64::from(replayed.is_none());
+        for table in ["grants", "refresh_tokens"] {
+            assert_eq!(tables.number(&format!("SELECT COUNT(*) FROM {table}")).await, expected, "{change}: {table}");
+            tables.run(&format!("DELETE FROM {table}")).await;
+        }
+        tables.run(undo).await;
+    }
+    server.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_refresh_token_is_used_only_as_it_was_seen() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+    let tables = Tables::of(&server).await;
+    for (change, reused) in [
+        ("SELECT 1", None),
+        ("DELETE FROM refresh_tokens", Some(false)),
+        ("UPDATE refresh_tokens SET spent_at = 1", Some(true)),
+    ] {
+        let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
+        let presented = refresh_token::parse(&token).unwrap();
+        let (planner, answers) = interrupted(&server, change);
+        let now = server.app.clock.now();
+        let refresh = Refresh {
+            presented: PresentedRefreshToken::of(presented, &server.app.secrets.token_hash),
+            client,
+            scope: None,
+            resources: Vec::new(),
+            rotates: true,
+            grace: 0,
+            successor: fresh(&server),
+            sealed_successor: None,
+            idle_timeout: 43_200,
+            touch_interval: 60,
+            planner,
+            reuse_event: event(&server),
+        };
+        let outcome = server.app.store.rotate_refresh_token(refresh, now).await.unwrap();
+        assert_eq!(answers.load(Ordering::SeqCst), 1, "{change}: {outcome:?}");
+        match reused {
+            None => assert!(matches!(outcome, Refreshed::Rotated(..)), "{change}: {outcome:?}"),
+            Some(false) => assert!(matches!(outcome, Refreshed::Refused(_)), "{change}: {outcome:?}"),
+            Some(true) => assert!(matches!(outcome, Refreshed::Reused), "{change}: {outcome:?}"),
+        }
+        let standing = "SELECT COUNT(*) FROM refresh_tokens t JOIN grants g ON g.id = t.grant_id \
+                        WHERE g.ended_at IS NULL AND t.spent_at IS NULL";
+        assert_eq!(tables.number(standing).await, i64::from(reused.is_none()), "{change}");
+        tables.run("DELETE FROM refresh_tokens").await;
+        tables.run("DELETE FROM grants").await;
+    }
+    server.stop().await;
+}

@@ -108,7 +108,8 @@ async fn listen_on(
     match tls {
         Some(config) => {
             listener.set_nonblocking(true).map_err(Fault::broken)?;
-            let service = ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering(&app));
+            let service =
+                ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering(&app));
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
             let limited =

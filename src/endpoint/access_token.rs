@@ -5,6 +5,7 @@ use std::sync::Arc;
 use keyward_entities::opaque_token;
 use keyward_guard::{AccessToken, TokenRefusal};
 use keyward_protocol::opaque_token as opaque;
+use uuid::Uuid;
 
 use crate::app::App;
 use crate::fault::Fault;
@@ -24,6 +25,17 @@ pub enum PresentedToken {
         /// Whom it is for.
         audience: Vec<String>,
     },
+}
+
+/// What a token rests on, of which all but a grant is known to stand.
+#[derive(Debug, Clone, Copy)]
+enum Basis {
+    /// A client, for itself.
+    Client,
+    /// A person's grant.
+    Grant(Uuid),
+    /// Nothing any more.
+    Nothing,
 }
 
 /// What a token of ours stands for now.
@@ -98,40 +110,51 @@ impl PresentedToken {
     /// # Errors
     /// Where the database fails.
     pub async fn live(&self, app: &App) -> Result<LiveToken, Fault> {
-        let Some(client) = app.client(self.client_id()).await? else { return Ok(LiveToken::Ended) };
         let mark = revocation_mark(app, self.jti());
-        let grant = match self {
-            Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
-                // As for an opaque one below; a JWT names no row, but its second.
-                None if i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds()) => {
-                    return Ok(LiveToken::Ended);
-                }
-                None if token.sub != token.client_id || app.store.is_marked(mark).await? => {
-                    return Ok(LiveToken::Ended);
-                }
-                // Its entry, where it has one, says that it ended when the client was disabled.
-                None => {
-                    let ended = match status_list::slot_of(app, token).await? {
-                        Some(slot) => app.store.is_entry_ended(slot).await?,
-                        None => false,
-                    };
-                    return Ok(if ended { LiveToken::Ended } else { LiveToken::OfClient });
-                }
-                Some(name) => match parse_grant_name(name) {
-                    Some(id) => id,
-                    None => return Ok(LiveToken::Ended),
-                },
-            },
-            // An identifier that was given to another client since doesn't bring the token back.
-            Self::Opaque { row, .. } if row.client != client.id => return Ok(LiveToken::Ended),
-            Self::Opaque { row, .. } => match row.grant_id {
-                None => return Ok(LiveToken::OfClient),
-                Some(id) => id,
-            },
+        let grant = match self.basis(app, mark).await? {
+            Basis::Nothing => return Ok(LiveToken::Ended),
+            Basis::Client => return Ok(LiveToken::OfClient),
+            Basis::Grant(grant) => grant,
         };
         let idle = app.settings.sessions.idle_timeout.as_secs();
         let found = app.store.find_live_grant(grant, mark, idle, app.clock.now()).await?;
         Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
+    }
+
+    /// Whether [`PresentedToken::live`] would say anything but that it has ended.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn is_live(&self, app: &App) -> Result<bool, Fault> {
+        let mark = revocation_mark(app, self.jti());
+        match self.basis(app, mark).await? {
+            Basis::Nothing => Ok(false),
+            Basis::Client => Ok(true),
+            Basis::Grant(grant) => {
+                let idle = app.settings.sessions.idle_timeout.as_secs();
+                app.store.grant_stands(grant, mark, idle, app.clock.now()).await
+            }
+        }
+    }
+
+    async fn basis(&self, app: &App, mark: [u8; 32]) -> Result<Basis, Fault> {
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(Basis::Nothing) };
+        Ok(match self {
+            Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
+                // As for an opaque one below; a JWT names no row, but its second.
+                None if i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds()) => Basis::Nothing,
+                None if token.sub != token.client_id || app.store.is_marked(mark).await? => Basis::Nothing,
+                // Its entry, where it has one, says that it ended when the client was disabled.
+                None => match status_list::slot_of(app, token).await? {
+                    Some(slot) if app.store.is_entry_ended(slot).await? => Basis::Nothing,
+                    _ => Basis::Client,
+                },
+                Some(name) => parse_grant_name(name).map_or(Basis::Nothing, Basis::Grant),
+            },
+            // An identifier that was given to another client since doesn't bring the token back.
+            Self::Opaque { row, .. } if row.client != client.id => Basis::Nothing,
+            Self::Opaque { row, .. } => row.grant_id.map_or(Basis::Client, Basis::Grant),
+        })
     }
 }
 

@@ -112,8 +112,11 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         },
     };
     let asking = Asking { app, caller: &caller, signer };
-    // RFC 7662 §2.1: the hint is only a hint.
-    if is_access_token(token) { asking.access_token(token).await } else { asking.refresh_token(token).await }
+    // RFC 7662 §2.1: the hint is only a hint. On the heap, so that what holds them is small and cheap to move.
+    match is_access_token(token) {
+        true => Box::pin(asking.access_token(token)).await,
+        false => Box::pin(asking.refresh_token(token)).await,
+    }
 }
 
 /// In which form the answer goes out.
@@ -166,14 +169,16 @@ impl Asking<'_> {
         ) {
             return self.inactive();
         }
-        let live = match token.live(app).await? {
-            LiveToken::Ended => return self.inactive(),
-            LiveToken::OfClient => None,
-            LiveToken::OfGrant(live) => Some(live),
+        let (row, audience) = match &token {
+            PresentedToken::Jwt(jwt) => {
+                return if token.is_live(app).await? { self.answer(&describe(jwt)) } else { self.inactive() };
+            }
+            PresentedToken::Opaque { row, audience } => (row, audience),
         };
-        match (token, live) {
-            (PresentedToken::Jwt(token), _) => self.answer(&describe(&token)),
-            (PresentedToken::Opaque { row, audience }, live) => self.opaque(&row, &audience, live.as_deref()).await,
+        match token.live(app).await? {
+            LiveToken::Ended => self.inactive(),
+            LiveToken::OfClient => self.opaque(row, audience, None).await,
+            LiveToken::OfGrant(live) => self.opaque(row, audience, Some(&live)).await,
         }
     }
 

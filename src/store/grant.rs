@@ -21,7 +21,7 @@ use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::authorization::{LiveGrant, NewRefreshToken};
 use super::outcome::Outcome;
-use super::owner::{self, Owner};
+use super::owner::{self, Owner, OwnerStanding};
 use super::{Act, Row, Store};
 use crate::fault::Fault;
 
@@ -141,22 +141,51 @@ impl Store {
                 let build = || {
                     let mut select = select_record::<grant::Model>();
                     join_owner(&mut select);
-                    select
-                        .expr(Expr::col((replay_mark::Entity, replay_mark::Column::ExpiresAt)))
-                        .left_join(
-                            replay_mark::Entity,
-                            Expr::col((replay_mark::Entity, replay_mark::Column::Mark)).eq(mark.clone()),
-                        )
-                        .and_where(Expr::col((grant::Entity, grant::Column::Id)).eq(id));
+                    unless_revoked(&mut select, id, mark.clone());
                     select
                 };
                 let statement = act.fixed(&TEXT, vec![mark.clone().into(), id.into()], build);
                 let mut rows = act.rows(statement).await?;
                 let Some(row) = rows.first_mut() else { return Ok(None) };
                 let grant: grant::Model = row.record()?;
-                let (live, standing) = with_owner(grant, row, idle_timeout, now)?;
+                let (live, standing, _) = with_owner(grant, row, idle_timeout, now)?;
                 let revoked: Option<i64> = row.take("expires_at")?;
                 Ok((standing.all() && revoked.is_none()).then_some(live))
+            })
+        })
+        .await
+    }
+
+    /// Whether [`Store::find_live_grant`] would find one. This is what introspection asks for each JWT: nothing is read
+    /// but what decides.
+    ///
+    /// # Errors
+    /// Where the database fails.
+    pub async fn grant_stands(
+        &self,
+        id: Uuid,
+        revocation_mark: [u8; 32],
+        idle_timeout: u64,
+        now: Timestamp,
+    ) -> Result<bool, Fault> {
+        static TEXT: StatementText = StatementText::new();
+        self.read(move |mut act| {
+            Box::pin(async move {
+                let mark = revocation_mark.to_vec();
+                let statement = act.fixed(&TEXT, vec![mark.clone().into(), id.into()], || select_standing(id, mark));
+                let mut rows = act.rows(statement).await?;
+                let Some(row) = rows.first_mut() else { return Ok(false) };
+                let ended_at: Option<i64> = row.take("ended_at")?;
+                let expires_at: i64 = row.take("expires_at")?;
+                let tied_to_session: bool = row.take("tied_to_session")?;
+                let owner = OwnerStanding::read(row)?;
+                let revoked: Option<i64> = row.take("expires_at")?;
+                let standing = Standing {
+                    grant: ended_at.is_none() && now.micros() < expires_at,
+                    user: owner.user_lives(),
+                    session: owner.session_stands(idle_timeout, now) || !tied_to_session,
+                };
+                Ok(standing.all() && revoked.is_none())
             })
         })
         .await
@@ -177,7 +206,7 @@ impl Store {
                 let Some((token, grant, mut row)) = find_token(&mut act, presented, Lock::None).await? else {
                     return Ok(None);
                 };
-                let (live, standing) = with_owner(grant, &mut row, idle_timeout, now)?;
+                let (live, standing, _) = with_owner(grant, &mut row, idle_timeout, now)?;
                 Ok(Some(RefreshTokenView { token, live, stands: standing.all() }))
             })
         })
@@ -377,6 +406,28 @@ fn join_owner(select: &mut SelectStatement) {
     owner::join(select, (grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
 }
 
+/// Chooses a grant, and adds whether a token of it was revoked by itself.
+fn unless_revoked(select: &mut SelectStatement, id: Uuid, mark: Vec<u8>) {
+    select
+        .expr(Expr::col((replay_mark::Entity, replay_mark::Column::ExpiresAt)))
+        .left_join(replay_mark::Entity, Expr::col((replay_mark::Entity, replay_mark::Column::Mark)).eq(mark))
+        .and_where(Expr::col((grant::Entity, grant::Column::Id)).eq(id));
+}
+
+/// Of a grant what decides whether it stands.
+fn select_standing(id: Uuid, mark: Vec<u8>) -> SelectStatement {
+    let mut select = Query::select();
+    select
+        .expr(Expr::col((grant::Entity, grant::Column::EndedAt)))
+        .expr(Expr::col((grant::Entity, grant::Column::ExpiresAt)))
+        .expr(Expr::col((grant::Entity, grant::Column::TiedToSession)))
+        .from(grant::Entity);
+    let (user, session) = ((grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
+    OwnerStanding::join(&mut select, user, session);
+    unless_revoked(&mut select, id, mark);
+    select
+}
+
 /// What of a grant stands.
 #[derive(Debug, Clone, Copy)]
 struct Standing {
@@ -386,8 +437,6 @@ struct Standing {
     user: bool,
     /// The session that it is tied to hasn't ended, or it is tied to none.
     session: bool,
-    /// The times of the session in which it was granted, while that is known.
-    session_times: Option<SessionTimes>,
 }
 
 impl Standing {
@@ -396,22 +445,22 @@ impl Standing {
     }
 }
 
-/// The grant with its owner, and what of it stands.
+/// The grant with its owner, what of it stands, and the times of the session in which it was granted, while that is known.
 fn with_owner(
     grant: grant::Model,
     row: &mut Row,
     idle_timeout: u64,
     now: Timestamp,
-) -> Result<(LiveGrant, Standing), Fault> {
+) -> Result<(LiveGrant, Standing, Option<SessionTimes>), Fault> {
     let owner = Owner::read(row)?;
     let standing = Standing {
         grant: grant.ended_at.is_none() && now.micros() < grant.expires_at,
         user: owner.user_lives(),
         session: owner.session_stands(idle_timeout, now) || !grant.tied_to_session,
-        session_times: owner.session_times,
     };
+    let session_times = owner.session_times;
     let live = owner.of_grant(grant, idle_timeout, now);
-    Ok((live, standing))
+    Ok((live, standing, session_times))
 }
 
 /// The presented token with its grant, and a row from which [`with_owner`] reads on; `None` where there is none at its
@@ -481,7 +530,7 @@ async fn rotate(act: &mut Act<'_>, refresh: &Refresh, now: Timestamp) -> Result<
     let scope = ScopeSet::parse(&grant.scope).map_err(Fault::broken)?;
     let granted: Vec<String> = serde_json::from_str(&grant.resources)?;
     let (client, family_expires_at, family_ended_at) = (grant.client, grant.expires_at, grant.ended_at);
-    let (mut live, standing) = with_owner(grant, &mut row, refresh.idle_timeout, now)?;
+    let (mut live, standing, session_times) = with_owner(grant, &mut row, refresh.idle_timeout, now)?;
     let successor = match token.successor_id {
         None => None,
         Some(id) => act.one(in_family(token.grant_id, id)).await?,
@@ -524,8 +573,7 @@ async fn rotate(act: &mut Act<'_>, refresh: &Refresh, now: Timestamp) -> Result<
         return Ok(Some(Refreshed::Refused(refusal)));
     }
     // Protocol decision 12: who uses a token that is tied to a session uses the session.
-    let used_session = standing
-        .session_times
+    let used_session = session_times
         .filter(|times| live.grant.tied_to_session && session_rule::worth_touching(times, refresh.touch_interval, now));
     if let Some(times) = used_session {
         let used = SessionTimes { last_seen_at: now, ..times };

@@ -29,12 +29,72 @@ pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, se
         .expr(Expr::col((user::Entity, user::Column::Claims)))
         .expr(Expr::col((user::Entity, user::Column::UpdatedAt)))
         .expr(Expr::col((user::Entity, user::Column::DisabledAt)))
-        .expr(Expr::col((session::Entity, session::Column::PublicId)))
+        .expr(Expr::col((session::Entity, session::Column::PublicId)));
+    select_session_times(select);
+    join_tables(select, user_id, session_id);
+}
+
+/// Of an owner only what decides whether it stands.
+#[derive(Debug)]
+pub(super) struct OwnerStanding {
+    user_lives: bool,
+    session_times: Option<SessionTimes>,
+}
+
+impl OwnerStanding {
+    /// Adds to a selection what [`OwnerStanding::read`] reads, joined by these columns.
+    pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+        select
+            .expr(Expr::col((user::Entity, user::Column::Id)))
+            .expr(Expr::col((user::Entity, user::Column::DisabledAt)));
+        select_session_times(select);
+        join_tables(select, user_id, session_id);
+    }
+
+    /// Reads the columns that [`OwnerStanding::join`] added.
+    ///
+    /// # Errors
+    /// Where a column is missing or of another kind.
+    pub(super) fn read(row: &mut Row) -> Result<Self, Fault> {
+        let id: Option<uuid::Uuid> = row.take("id")?;
+        let disabled_at: Option<i64> = row.take("disabled_at")?;
+        Ok(Self { user_lives: id.is_some() && disabled_at.is_none(), session_times: session_times(row)? })
+    }
+
+    /// The user exists and isn't disabled.
+    pub(super) const fn user_lives(&self) -> bool {
+        self.user_lives
+    }
+
+    /// As [`Owner::session_stands`].
+    pub(super) fn session_stands(&self, idle_timeout: u64, now: Timestamp) -> bool {
+        self.session_times.is_some_and(|times| stands(&times, idle_timeout, now))
+    }
+}
+
+fn select_session_times(select: &mut SelectStatement) {
+    select
         .expr(Expr::col((session::Entity, session::Column::EndedAt)))
         .expr(Expr::col((session::Entity, session::Column::ExpiresAt)))
-        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)))
+        .expr(Expr::col((session::Entity, session::Column::LastSeenAt)));
+}
+
+fn join_tables(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+    select
         .left_join(user::Entity, Expr::col((user::Entity, user::Column::Id)).eq(Expr::col(user_id)))
         .left_join(session::Entity, Expr::col((session::Entity, session::Column::Id)).eq(Expr::col(session_id)));
+}
+
+/// Reads the columns of [`select_session_times`].
+fn session_times(row: &mut Row) -> Result<Option<SessionTimes>, Fault> {
+    let ended_at: Option<i64> = row.take("ended_at")?;
+    let expires_at: Option<i64> = row.take("expires_at")?;
+    let last_seen_at: Option<i64> = row.take("last_seen_at")?;
+    Ok(last_seen_at.zip(expires_at).map(|(last_seen_at, expires_at)| SessionTimes {
+        last_seen_at: Timestamp::from_micros(last_seen_at),
+        expires_at: Timestamp::from_micros(expires_at),
+        ended_at: ended_at.map(Timestamp::from_micros),
+    }))
 }
 
 impl Owner {
@@ -48,17 +108,7 @@ impl Owner {
         let claims_updated_at = row.take("updated_at")?;
         let disabled_at = row.take("disabled_at")?;
         let session_public_id = row.take("public_id")?;
-        let ended_at: Option<i64> = row.take("ended_at")?;
-        let expires_at: Option<i64> = row.take("expires_at")?;
-        let last_seen_at: Option<i64> = row.take("last_seen_at")?;
-        let session_times = match (last_seen_at, expires_at) {
-            (Some(last_seen_at), Some(expires_at)) => Some(SessionTimes {
-                last_seen_at: Timestamp::from_micros(last_seen_at),
-                expires_at: Timestamp::from_micros(expires_at),
-                ended_at: ended_at.map(Timestamp::from_micros),
-            }),
-            _ => None,
-        };
+        let session_times = session_times(row)?;
         Ok(Self { subject, claims, claims_updated_at, disabled_at, session_public_id, session_times })
     }
 

@@ -13,6 +13,7 @@ async fn refused_requests_lose_nothing(database: TestDatabase) {
     let server = TestServer::with(database, |settings| settings.database.max_waiting = 2).await;
     server.add_user("ada").await;
     server.add_client(ClientSpec::web("shop")).await;
+    server.add_client(ClientSpec::machine("batch")).await;
     let mut tokens = Vec::new();
     for _ in 0..CHAINS {
         tokens.push(server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned());
@@ -28,6 +29,10 @@ async fn refused_requests_lose_nothing(database: TestDatabase) {
                 if answer.status == 503 {
                     assert_eq!(answer.error(), "temporarily_unavailable");
                     assert_eq!(answer.header("retry-after"), "2");
+                    assert_eq!(answer.header("content-type"), "application/json");
+                    assert_eq!(answer.header("cache-control"), "no-store");
+                    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+                    assert!(!answer.header("x-request-id").is_empty());
                     refused.fetch_add(1, Ordering::Relaxed);
                 } else {
                     assert_eq!(answer.status, 200, "{answer:?}");
@@ -38,7 +43,18 @@ async fn refused_requests_lose_nothing(database: TestDatabase) {
             token
         }
     });
-    let tokens = join_all(chains).await;
+    // A client's own token needs no act, and nobody who asks for one is sent away.
+    let beside = async {
+        let mut served = 0;
+        while refused.load(Ordering::Relaxed) < 200 {
+            let answer = server.token("batch", &[("grant_type", "client_credentials")]).await;
+            assert_eq!(answer.status, 200, "{answer:?}");
+            served += 1;
+        }
+        served
+    };
+    let (tokens, beside) = tokio::join!(join_all(chains), beside);
+    assert!(beside > 0);
     for token in tokens {
         assert_eq!(server.refresh("shop", &token).await.status, 200, "each family goes on");
     }

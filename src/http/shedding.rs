@@ -1,6 +1,7 @@
 //! The door before all others: while the database is known to be asked for more than it can do, a token request is
 //! refused here, before it is routed, understood or given an identity of its own (requirement RL-3). What a refusal costs is
-//! taken from those who are served, and under overload most are refused.
+//! taken from those who are served, and under overload most are refused. It is decided once the body is there, for by then
+//! others have come in.
 //!
 //! Only what [`Store::admits`](crate::store::Store::admits) would refuse later is refused here. A client's own token needs
 //! no act; who comes from a web page needs an answer with the headers of CORS; who brings a long or slow body is no haste's
@@ -60,10 +61,11 @@ impl<S> Shedding<S> {
 const OVERLOADED: Fault = Fault::Overloaded("more acts wait for the database than it can serve");
 
 impl Door {
-    /// Whether a request is to be looked into: it asks for tokens, without the help of a web page, while none can be had.
+    /// Whether a request is to be looked into: it asks for tokens, without the help of a web page, while more come than can
+    /// be served.
     fn holds<B: HttpBody>(&self, request: &Request<B>) -> bool {
         request.method() == Method::POST
-            && self.app.store.admits().is_err()
+            && self.app.store.is_overloaded()
             && request.uri().path() == self.token_path
             && !request.headers().contains_key(header::ORIGIN)
             && request.body().size_hint().upper().is_some_and(|length| length <= LONGEST)
@@ -110,7 +112,7 @@ where
         Either::Right(Box::pin(async move {
             let (parts, body) = request.into_parts();
             let mut response = match read_body(&door.app, body, parts.uri.path()).await {
-                Ok(form) if is_for_the_client_itself(&form) => {
+                Ok(form) if is_for_the_client_itself(&form) || door.app.store.admits().is_ok() => {
                     return inner.call(Request::from_parts(parts, Body::from(form))).await;
                 }
                 Ok(_) => door.refusal(),

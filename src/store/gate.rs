@@ -46,13 +46,18 @@ impl Gate {
         }
     }
 
+    /// Whether the bound holds strictly.
+    pub(super) fn is_guarding(&self) -> bool {
+        self.guarding.load(Ordering::Relaxed)
+    }
+
     /// Whether one would be let in now. A refusal counts as one at the gate itself, so that it stays closed while so many
     /// come.
     ///
     /// # Errors
     /// As [`Gate::enter`].
     pub(super) fn admits(&self) -> Result<(), Fault> {
-        if self.guarding.load(Ordering::Relaxed) && self.inside.load(Ordering::Relaxed) >= self.most {
+        if self.is_guarding() && self.inside.load(Ordering::Relaxed) >= self.most {
             self.unrefused.store(0, Ordering::Relaxed);
             return Err(FULL);
         }
@@ -66,7 +71,7 @@ impl Gate {
     pub(super) fn enter(self: &Arc<Self>) -> Result<Inside, Fault> {
         let inside = self.inside.fetch_add(1, Ordering::Relaxed) + 1;
         let entered = Inside(Arc::clone(self));
-        if self.guarding.load(Ordering::Relaxed) {
+        if self.is_guarding() {
             if inside > self.most {
                 self.unrefused.store(0, Ordering::Relaxed);
                 return Err(FULL);

@@ -184,6 +184,11 @@ impl Store {
         }
     }
 
+    /// Whether more come than can be served, so that some are refused.
+    pub fn is_overloaded(&self) -> bool {
+        self.gate.is_guarding()
+    }
+
     /// Whether an act would be let in now: for those who would rather not begin what the act would refuse.
     ///
     /// # Errors

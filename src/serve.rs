@@ -45,7 +45,11 @@ pub async fn run(
         tracing::warn!("{warning}");
     }
     let listen = settings.server.listen;
+    // All addresses before any is served: one that is taken keeps the server from starting, and who finds one open finds
+    // the others open too.
     let listener = bind(listen)?;
+    let redirect_listener = settings.server.http_redirect_listen.map(bind).transpose()?;
+    let metrics_listener = settings.metrics.listen.map(bind).transpose()?;
     let app = App::start(settings, Clock::system()).await?;
     app.start_background();
     if !app.store.has_users().await? {
@@ -60,14 +64,14 @@ pub async fn run(
     tokio::spawn(stop_on_signal(Arc::clone(&app), listening, handle.clone()));
     let main = listen_on(Arc::clone(&app), listener, handle.clone(), certificate);
     let redirecting = async {
-        match app.settings.server.http_redirect_listen {
-            Some(address) => redirect_to_https(Arc::clone(&app), bind(address)?, handle.clone()).await,
+        match redirect_listener {
+            Some(listener) => redirect_to_https(Arc::clone(&app), listener, handle.clone()).await,
             None => Ok(()),
         }
     };
     let counting = async {
-        match app.settings.metrics.listen {
-            Some(address) => tell_metrics(Arc::clone(&app), bind(address)?, handle.clone()).await,
+        match metrics_listener {
+            Some(listener) => tell_metrics(Arc::clone(&app), listener, handle.clone()).await,
             None => Ok(()),
         }
     };

@@ -44,28 +44,28 @@ pub async fn apply(State(app): State<Arc<App>>, mut request: Request, next: Next
     }
     let headers = response.headers_mut();
     headers.reserve(12);
+    name_request(&app, &id, version, headers);
+    set(&app, headers);
+    response
+}
+
+/// What differs from request to request: its id, and whether its connection goes on.
+pub fn name_request(app: &App, id: &RequestId, version: Version, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, id.value().clone());
     // RFC 9112 §9.6: who keeps a connection for the next request hears that there is none. HTTP/2 has its own word for
     // that (GOAWAY), which is sent when the server stops listening.
     if version < Version::HTTP_2 && app.lifecycle.is_draining() {
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    set(&app, headers);
-    response
 }
 
 /// The id of a request: the caller's, or a new one.
-fn request_id(app: &App, asked: &HeaderMap) -> RequestId {
+pub fn request_id(app: &App, asked: &HeaderMap) -> RequestId {
     RequestId::from(match accepted_id(asked) {
         Some(id) => id.clone(),
         // Without chance there is no id, and the request's own answer will say what is wrong.
         None => app.random.label().unwrap_or_else(|_| HeaderValue::from_static("")),
     })
-}
-
-/// Puts the request's id on an answer that went past [`apply`].
-pub fn name_request(app: &App, asked: &HeaderMap, response: &mut Response) {
-    response.headers_mut().insert(REQUEST_ID, request_id(app, asked).0);
 }
 
 /// Counts what an answer says that it refuses, and writes the log's line.

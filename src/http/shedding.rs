@@ -3,9 +3,9 @@
 //! taken from those who are served, and under overload most are refused. It is decided once the body is there, for by then
 //! others have come in.
 //!
-//! Only what [`Store::admits`](crate::store::Store::admits) would refuse later is refused here. A client's own token needs
-//! no act; who comes from a web page needs an answer with the headers of CORS; who brings a long or slow body is no haste's
-//! business: they all go on.
+//! Hardly more is refused here than [`Store::admits`](crate::store::Store::admits) would refuse later; what is malformed
+//! hears of it when it comes again. A client's own token, asked for in the plain spelling, needs no act; who comes from a web
+//! page needs an answer with the headers of CORS; a long body is no haste's business: they all go on.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -108,21 +108,23 @@ where
         if !self.door.holds(&request) {
             return Either::Left(self.inner.call(request.map(Body::new)));
         }
-        let (door, mut inner) = (Arc::clone(&self.door), self.inner.clone());
+        let next = self.inner.clone();
+        let (door, mut inner) = (Arc::clone(&self.door), std::mem::replace(&mut self.inner, next));
         Either::Right(Box::pin(async move {
             let (parts, body) = request.into_parts();
+            let id = headers::request_id(&door.app, &parts.headers);
             let mut response = match read_body(&door.app, body, parts.uri.path()).await {
                 Ok(form) if is_for_the_client_itself(&form) || door.app.store.admits().is_ok() => {
                     return inner.call(Request::from_parts(parts, Body::from(form))).await;
                 }
                 Ok(_) => door.refusal(),
                 Err(mut unread) => {
-                    headers::note_refused(&door.app, &unread, "");
+                    headers::note_refused(&door.app, &unread, &id);
                     headers::set(&door.app, unread.headers_mut());
                     unread
                 }
             };
-            headers::name_request(&door.app, &parts.headers, &mut response);
+            headers::name_request(&door.app, &id, parts.version, response.headers_mut());
             Ok(response)
         }))
     }

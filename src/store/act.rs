@@ -36,7 +36,8 @@ pub(super) enum Connection<'t> {
     },
     /// One of the pool's, without a transaction: reads, and an [`Outcome`](super::outcome::Outcome) as one statement.
     Alone {
-        connection: PoolConnection<Postgres>,
+        /// None before the first statement.
+        connection: Option<PoolConnection<Postgres>>,
         pool: &'t PgPool,
         /// How many of the pool's may still be found dead; none once this one has answered.
         replaceable: u32,
@@ -165,14 +166,20 @@ impl Act<'_> {
                 Ok(from_postgres(pool.query_all_raw(statement).await?))
             }
             Connection::Alone { connection, pool, replaceable } => loop {
+                let mut open = match connection.take() {
+                    Some(open) => open,
+                    None => pool.acquire().await.map_err(unacquired)?,
+                };
                 // As above.
-                match alone(connection, &statement).await {
+                match alone(&mut open, &statement).await {
                     Err(error) if *replaceable > 0 && was_dead(&error) => {
                         tracing::debug!(%error, "a connection of the pool was dead");
                         *replaceable -= 1;
-                        *connection = pool.acquire().await.map_err(unacquired)?;
+                        // Given back before another is asked for: who held it while waiting would keep its place from all.
+                        drop(open);
                     }
                     outcome => {
+                        *connection = Some(open);
                         *replaceable = 0;
                         return Ok(from_postgres(outcome?));
                     }

@@ -16,7 +16,7 @@ use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
-use super::{Act, Store};
+use super::{Act, Store, Writes};
 use crate::fault::Fault;
 
 /// What a redemption presents and makes.
@@ -158,7 +158,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn issue_code(&self, issue: Issue) -> Result<Issued, Fault> {
-        self.act_alone(issue, |act, issue| Box::pin(store_code(act, issue))).await
+        let writes = if issue.consent.is_none() && !issue.touch_session { Writes::One } else { Writes::More };
+        self.act_alone(writes, issue, |act, issue| Box::pin(store_code(act, issue))).await
     }
 
     /// Redeems a code (RFC 6749 §4.1.3): decides, spends, and makes grant and refresh token in one transaction.
@@ -166,16 +167,14 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn redeem_code(&self, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
-        self.act_alone((redemption, now), |act, (redemption, now)| Box::pin(redeem(act, redemption, *now))).await
+        let request = (redemption, now);
+        self.act_alone(Writes::One, request, |act, (redemption, now)| Box::pin(redeem(act, redemption, *now))).await
     }
 }
 
-/// Stores a code. `None`: more is to be written than an act without a transaction can, or somebody has ended.
+/// Stores a code. `None`: somebody has ended, and who it is takes a transaction.
 async fn store_code(act: &mut Act<'_>, issue: &Issue) -> Result<Option<Issued>, Fault> {
     let code = &issue.code;
-    if !act.is_transaction() && (issue.consent.is_some() || issue.touch_session) {
-        return Ok(None);
-    }
     // The rows stay as they are until the code is stored. A session that is touched is locked as for the change at once:
     // two that share a lock and both want more would wait for each other.
     static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
@@ -315,6 +314,7 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
     };
     let code: authorization_code::Model = row.record()?;
     let owner = Owner::read(row)?;
+    let consent_id: Option<Uuid> = row.take("id")?;
     let allowed: (Option<String>, Option<String>) = (row.take("scope")?, row.take("claims")?);
 
     let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
@@ -417,7 +417,7 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
     inserts.extend(access_token::remembering(act, &access_token, token_owner)?);
     let held = match act.is_transaction() {
         true => None,
-        false => Some(standing_owner(act, &code)),
+        false => Some(standing_owner(act, &code, consent_id.filter(|_| code.needs_consent))),
     };
     match (Outcome { held, spend: Some(spend), inserts }.write(act).await?, act.is_transaction()) {
         (true, _) => Ok(Some(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })),
@@ -426,16 +426,14 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
     }
 }
 
-/// Locks the user and the session of a code, and the consent where it needs one, if they still stand as the decision has
-/// seen them. The statement of an act without a transaction: in one, [`hold_owner`] has locked them before the decision.
-fn standing_owner(act: &Act<'_>, code: &authorization_code::Model) -> Statement {
+/// Locks the user and the session of a code, and the consent on which it rests, if they still stand as the decision has
+/// seen them: a consent may have grown since, and one that was given anew is another. The statement of an act without a transaction: in one, [`hold_owner`] has locked them before the decision.
+fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Option<Uuid>) -> Statement {
     static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
     let [without, with] = &TEXTS;
     let mut values = vec![code.session_id.into()];
-    if code.needs_consent {
-        values.push(code.client.into());
-    }
-    act.fixed(if code.needs_consent { with } else { without }, values, || {
+    values.extend(consent.map(sea_orm::Value::from));
+    act.fixed(if consent.is_some() { with } else { without }, values, || {
         let mut select = Query::select();
         select
             .column((user::Entity, user::Column::Id))
@@ -448,12 +446,12 @@ fn standing_owner(act: &Act<'_>, code: &authorization_code::Model) -> Statement 
             .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
             .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null());
         let mut locked = vec![Alias::new("users"), Alias::new("sessions")];
-        if code.needs_consent {
+        if let Some(id) = consent {
             let of_user =
                 Expr::col((consent::Entity, consent::Column::UserId)).equals((user::Entity, user::Column::Id));
             select
                 .inner_join(consent::Entity, of_user)
-                .and_where(Expr::col((consent::Entity, consent::Column::Client)).eq(code.client));
+                .and_where(Expr::col((consent::Entity, consent::Column::Id)).eq(id));
             locked.push(Alias::new("consents"));
         }
         select.lock_with_tables(LockType::Share, locked).take()
@@ -486,6 +484,7 @@ fn select_code(code_hash: Vec<u8>, lock: Lock) -> SelectStatement {
         (authorization_code::Entity, authorization_code::Column::SessionId),
     );
     select
+        .expr(Expr::col((consent::Entity, consent::Column::Id)))
         .expr(Expr::col((consent::Entity, consent::Column::Scope)))
         .expr(Expr::col((consent::Entity, consent::Column::Claims)))
         .left_join(

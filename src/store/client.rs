@@ -285,11 +285,14 @@ impl Store {
                 act.run(&update).await?;
                 if disabled {
                     // Codes that weren't used end too. Who is redeeming one has by then made the grant that ends below.
+                    // Those that have just expired by this clock may be good by another's, and one that is being redeemed
+                    // is to be found changed: none lives for an hour.
+                    let past = now.minus_seconds(3600).micros();
                     let unused = Query::update()
                         .table(authorization_code::Entity)
-                        .value(authorization_code::Column::ExpiresAt, now.micros())
+                        .value(authorization_code::Column::ExpiresAt, past)
                         .and_where(Expr::col(authorization_code::Column::LookAgainAt).is_null())
-                        .and_where(Expr::col(authorization_code::Column::ExpiresAt).gt(now.micros()))
+                        .and_where(Expr::col(authorization_code::Column::ExpiresAt).gt(past))
                         .and_where(Expr::col(authorization_code::Column::Client).eq(row.id))
                         .and_where(Expr::col(authorization_code::Column::SpentAt).is_null())
                         .take();

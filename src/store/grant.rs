@@ -22,7 +22,7 @@ use super::act::{Lock, select_record};
 use super::authorization::{LiveGrant, NewRefreshToken};
 use super::outcome::Outcome;
 use super::owner::{self, Owner, OwnerStanding};
-use super::{Act, Row, Store};
+use super::{Act, Row, Store, Writes};
 use crate::fault::Fault;
 
 /// A refresh token as it is looked for.
@@ -218,7 +218,8 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn rotate_refresh_token(&self, refresh: Refresh, now: Timestamp) -> Result<Refreshed, Fault> {
-        self.act_alone((refresh, now), |act, (refresh, now)| Box::pin(rotate(act, refresh, *now))).await
+        let writes = if refresh.rotates { Writes::One } else { Writes::More };
+        self.act_alone(writes, (refresh, now), |act, (refresh, now)| Box::pin(rotate(act, refresh, *now))).await
     }
 
     /// Ends a grant and with it all its tokens.

@@ -107,6 +107,15 @@ impl Change {
     }
 }
 
+/// What an act is known to write before it is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writes {
+    /// One outcome, unless something rare is found.
+    One,
+    /// More.
+    More,
+}
+
 /// An act that can be run twice; see [`Store::act_alone`].
 type ActAlone<R, T> = for<'a, 't> fn(&'a mut Act<'t>, &'a R) -> BoxFuture<'a, Result<Option<T>, Fault>>;
 
@@ -204,6 +213,14 @@ impl Store {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         self.acts.fetch_add(1, Ordering::Relaxed);
+        self.act_in_transaction(act).await
+    }
+
+    async fn act_in_transaction<T, F>(&self, act: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    {
         let inside = self.gate.enter()?;
         let (outcome, change) = match &self.backend {
             Backend::Sqlite(database) => database.act(act, inside).await?,
@@ -219,23 +236,23 @@ impl Store {
         Ok(outcome)
     }
 
-    /// Runs an act that decides from rows which it needn't lock, and writes one [`Outcome`](outcome::Outcome): on
+    /// Runs an act that decides from rows which it needn't lock, and mostly writes one [`Outcome`](outcome::Outcome): on
     /// PostgreSQL without a transaction. `None` says that it needs one after all; it is then run again in one.
-    pub(crate) async fn act_alone<R, T>(&self, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
+    pub(crate) async fn act_alone<R, T>(&self, writes: Writes, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
     where
         R: Send + Sync + 'static,
         T: Send + 'static,
     {
-        if let Backend::Postgres(database) = &self.backend {
+        self.acts.fetch_add(1, Ordering::Relaxed);
+        if let (Backend::Postgres(database), Writes::One) = (&self.backend, writes) {
             let _inside = self.gate.enter()?;
             let changed = AtomicBool::new(false);
             let mut own = Act { connection: database.alone().await?, changed: &changed };
             if let Some(done) = act(&mut own, &request).await? {
-                self.acts.fetch_add(1, Ordering::Relaxed);
                 return Ok(done);
             }
         }
-        self.act(move |mut own| {
+        self.act_in_transaction(move |mut own| {
             Box::pin(async move {
                 let done = act(&mut own, &request).await?;
                 done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))

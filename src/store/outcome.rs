@@ -23,6 +23,14 @@ pub(super) struct Outcome {
     pub(super) inserts: Vec<Statement>,
 }
 
+/// What an insert does where the row is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnConflict {
+    Fails,
+    /// It leaves the row, which is its own: what spends nothing may be sent twice, where a connection broke.
+    Stands,
+}
+
 impl Outcome {
     /// Writes all of it or nothing, and gives which.
     ///
@@ -35,7 +43,9 @@ impl Outcome {
                 if self.spend.is_some() {
                     act.once();
                 }
-                let mut rows = act.rows(self.into_one()).await?;
+                let conflict =
+                    if act.is_transaction() || self.spend.is_some() { OnConflict::Fails } else { OnConflict::Stands };
+                let mut rows = act.rows(self.into_one(conflict)).await?;
                 let count: i64 = rows.first_mut().ok_or_else(|| Fault::broken("nothing was counted"))?.take("count")?;
                 Ok(count == 1)
             }
@@ -65,7 +75,7 @@ impl Outcome {
     ///
     /// Rows that are held are locked before the first is spent, for the spending asks whether there are any; and what
     /// another transaction changed of them until then is seen (a `SELECT … FOR SHARE` looks again at what it waited for).
-    fn into_one(self) -> Statement {
+    fn into_one(self, conflict: OnConflict) -> Statement {
         let (mut text, mut values) = (String::from("WITH "), Vec::new());
         let mut add = |before: &str, statement: Statement, after: &str| {
             text.push_str(before);
@@ -86,9 +96,11 @@ impl Outcome {
         let from = if spends { "spent" } else { "held" };
         for (index, mut insert) in self.inserts.into_iter().enumerate() {
             insert.sql = where_there_is(&insert.sql, from);
-            // What is not spent may be sent twice, where a connection broke: the second finds what the first has left.
-            let again = if spends { "" } else { " ON CONFLICT DO NOTHING" };
-            add(&format!(", inserted{index} AS ("), insert, &format!("{again} RETURNING 1)"));
+            let end = match conflict {
+                OnConflict::Fails => " RETURNING 1)",
+                OnConflict::Stands => " ON CONFLICT DO NOTHING RETURNING 1)",
+            };
+            add(&format!(", inserted{index} AS ("), insert, end);
         }
         text.push_str(&format!(" SELECT COUNT(*) FROM {from}"));
         Statement::from_sql_and_values(DbBackend::Postgres, text, values)
@@ -137,7 +149,7 @@ mod tests {
     #[test]
     fn spending_is_one_statement() {
         let spend = || Some(statement("UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL", &[1, 2]));
-        let one = Outcome { held: None, spend: spend(), inserts: vec![insert(), insert()] }.into_one();
+        let one = Outcome { held: None, spend: spend(), inserts: vec![insert(), insert()] }.into_one(OnConflict::Fails);
         assert_eq!(
             one.sql,
             "WITH spent AS (UPDATE a SET b = $1 WHERE c = $2 AND d IS NULL RETURNING 1), \
@@ -146,7 +158,7 @@ mod tests {
              SELECT COUNT(*) FROM spent"
         );
         assert_eq!(one.values.unwrap().0, [1_i64, 2, 3, 4, 3, 4].map(Value::from));
-        let one = Outcome { held: Some(held()), spend: spend(), inserts: vec![insert()] }.into_one();
+        let one = Outcome { held: Some(held()), spend: spend(), inserts: vec![insert()] }.into_one(OnConflict::Fails);
         assert_eq!(
             one.sql,
             "WITH held AS (SELECT u FROM users WHERE u = $1 FOR SHARE OF users), \
@@ -159,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_spends_nothing_rests_on_what_is_held() {
-        let one = Outcome { held: Some(held()), spend: None, inserts: vec![insert()] }.into_one();
+        let one = Outcome { held: Some(held()), spend: None, inserts: vec![insert()] }.into_one(OnConflict::Stands);
         assert_eq!(
             one.sql,
             "WITH held AS (SELECT u FROM users WHERE u = $1 FOR SHARE OF users), \

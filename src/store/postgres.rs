@@ -12,7 +12,7 @@ use sea_orm::{
 use sqlx::postgres::PgListener;
 use tokio::sync::OnceCell;
 
-use super::act::{Connection, unacquired, was_dead};
+use super::act::{Connection, was_dead};
 use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 
@@ -93,11 +93,10 @@ impl Database {
         }
     }
 
-    /// A connection without a transaction.
+    /// A connection without a transaction, taken from the pool by its first statement.
     pub(super) async fn alone(&self) -> Result<Connection<'_>, Fault> {
         let pool = self.pool().await?.get_postgres_connection_pool();
-        let connection = pool.acquire().await.map_err(unacquired)?;
-        Ok(Connection::Alone { connection, pool, replaceable: self.most_connections })
+        Ok(Connection::Alone { connection: None, pool, replaceable: self.most_connections })
     }
 
     /// Begins a transaction. After a restart of PostgreSQL the pool holds connections that are dead and don't know it;

@@ -156,7 +156,10 @@ async fn postgres_ended_the_connections() {
     server.add_client(ClientSpec::web("shop")).await;
     let tokens = server.tokens("shop", "ada").await;
     let access = tokens["access_token"].as_str().unwrap();
-    let mut refresh = tokens["refresh_token"].as_str().unwrap().to_owned();
+    let mut families = Vec::new();
+    for _ in 0..30 {
+        families.push(server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned());
+    }
     for _ in 0..5 {
         // Fills the pool.
         let warm = futures_util::future::join_all((0..40).map(|_| server.userinfo(access))).await;
@@ -169,9 +172,14 @@ async fn postgres_ended_the_connections() {
             assert_eq!(answer.status, 200, "{}", answer.text);
         }
         server.database().administer(others).await;
-        let answer = server.refresh("shop", &refresh).await;
-        assert_eq!(answer.status, 200, "{}", answer.text);
-        refresh = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+        // More at once than the pool has connections: none waits for another while it holds a dead one.
+        let refreshes = families.iter().map(|token| server.refresh("shop", token));
+        let answers = futures_util::future::join_all(refreshes).await;
+        families.clear();
+        for answer in answers {
+            assert_eq!(answer.status, 200, "{}", answer.text);
+            families.push(answer.json()["refresh_token"].as_str().unwrap().to_owned());
+        }
     }
     server.stop().await;
 }

@@ -65,6 +65,12 @@ async fn a_code_is_redeemed_only_as_it_was_seen() {
     for (change, undo, replayed) in [
         ("SELECT 1", "", None),
         ("DELETE FROM consents", "", Some(false)),
+        // Withdrawn, and given anew for less.
+        (
+            "UPDATE consents SET id = '00000000-0000-7000-8000-00000000000a', scope = 'openid'",
+            "DELETE FROM consents",
+            Some(false),
+        ),
         ("UPDATE users SET disabled_at = 1", "UPDATE users SET disabled_at = NULL", Some(false)),
         ("UPDATE sessions SET ended_at = 1", "", Some(false)),
         ("UPDATE authorization_codes SET expires_at = 1", "", Some(false)),

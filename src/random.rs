@@ -101,14 +101,6 @@ impl Random {
         let millis = u64::try_from(now.micros() / 1000).unwrap_or_default();
         Ok(uuid::Builder::from_unix_timestamp_millis(millis, &self.bytes::<10>()?).into_uuid())
     }
-
-    /// A random UUID (RFC 9562 §5.4).
-    ///
-    /// # Errors
-    /// As [`Random::bytes`].
-    pub fn uuid_v4(self) -> Result<Uuid, Fault> {
-        Ok(uuid::Builder::from_random_bytes(self.bytes::<16>()?).into_uuid())
-    }
 }
 
 #[cfg(test)]

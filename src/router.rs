@@ -113,3 +113,31 @@ async fn no_head(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
 async fn wrong_method(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     error_page(&app, &incoming, ErrorKind::Method, None)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How large what a handler gives is.
+    fn size<F, A, B, T>(_: F) -> usize
+    where
+        F: FnOnce(A, B) -> T,
+        T: Future,
+    {
+        size_of::<T>()
+    }
+
+    /// A future is moved several times before it runs, whole, with the room for all that it may ever wait for. What is
+    /// rare and large belongs on the heap.
+    #[test]
+    fn what_answers_a_hot_path_is_small() {
+        for (name, octets) in [
+            ("token", size(token::handle)),
+            ("authorize", size(authorization::handle)),
+            ("introspect", size(introspection::handle)),
+            ("userinfo", size(userinfo::handle)),
+        ] {
+            assert!(octets <= 2304, "{name}: {octets} octets");
+        }
+    }
+}

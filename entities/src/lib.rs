@@ -335,13 +335,15 @@ entity! {
         requested_claims: Option<String>,
         /// Once it is spent, when cleaning up looks whether its family still lives: it is kept at least as long.
         look_again_at: Option<i64>,
+        /// Set where the code doesn't say its place, and is found by its hash.
+        hash_only: Option<bool>,
     }
 }
 
 entity! {
     /// What a person granted a client by one authorization: the family of its refresh tokens.
     grant = "grants" {
-        /// Random, for tokens carry it.
+        /// In the order of time. Tokens carry it: it tells no more than their `auth_time`.
         key id: Uuid,
         user_id: Uuid,
         client: Uuid,

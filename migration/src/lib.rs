@@ -3,6 +3,7 @@
 use sea_orm_migration::prelude::*;
 
 mod columns;
+mod layout;
 mod m0001_initial;
 mod m0002_key_life;
 mod m0003_remembered_tokens;
@@ -10,6 +11,7 @@ mod m0005_claims_and_scope_roles;
 mod m0006_looks_and_lives;
 mod m0007_places;
 mod m0008_own_opaque_tokens;
+mod m0009_codes_say_their_place;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -28,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0006_looks_and_lives::Migration),
             Box::new(m0007_places::Migration),
             Box::new(m0008_own_opaque_tokens::Migration),
+            Box::new(m0009_codes_say_their_place::Migration),
         ]
     }
 }

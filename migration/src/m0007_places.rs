@@ -10,7 +10,8 @@
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
 
-use crate::columns::{add, flag, index, index_of_set, moment, name, nullable, octets, text, unique, uuid};
+use crate::columns::{add, flag, index, index_of_set, moment, nullable, octets, text, unique, uuid};
+use crate::layout::{by_hash, hash_only, lay_out_anew, require_changes};
 
 /// The change.
 #[derive(Debug)]
@@ -24,18 +25,6 @@ impl MigrationName for Migration {
 
 /// So many changes a program must know from now on.
 const LEAST_CHANGES: &str = "6";
-
-fn hash_only() -> ColumnDef {
-    // What is there says no place, and neither does what a program adds that doesn't know of them.
-    nullable(flag("hash_only")).default(true).take()
-}
-
-fn by_hash() -> IndexCreateStatement {
-    unique("refresh_tokens", &["token_hash"])
-        .name("uq_refresh_tokens_hash_only")
-        .and_where(Expr::col(name("hash_only")).is_not_null())
-        .take()
-}
 
 /// The tables of SQLite as they are from now on, under names for the meantime, with the columns of their keys.
 fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
@@ -70,38 +59,6 @@ fn tables() -> [(&'static str, Vec<ColumnDef>, &'static [&'static str]); 2] {
     [("refresh_tokens", tokens, &["grant_id", "id"]), ("grants", grants, &["id"])]
 }
 
-/// Copies a table into one that is laid out otherwise, and puts that in its place. Its indexes go with it.
-async fn lay_out_anew(
-    manager: &SchemaManager<'_>,
-    table: &str,
-    columns: Vec<ColumnDef>,
-    key: &[&str],
-) -> Result<(), DbErr> {
-    let placed = format!("{table}_placed");
-    let mut primary = Index::create();
-    for &column in key {
-        primary.col(name(column));
-    }
-    let mut create = Table::create();
-    create.table(name(&placed)).primary_key(&mut primary).extra("WITHOUT ROWID");
-    let mut copied: Vec<String> = Vec::new();
-    for mut column in columns {
-        // What is new gets its default.
-        if column.get_column_name() != "hash_only" {
-            copied.push(format!("\"{}\"", column.get_column_name()));
-        }
-        create.col(&mut column);
-    }
-    manager.create_table(create).await?;
-    let copied = copied.join(", ");
-    let order = key.iter().map(|column| format!("\"{column}\"")).collect::<Vec<_>>().join(", ");
-    let connection = manager.get_connection();
-    let copy = format!("INSERT INTO \"{placed}\" ({copied}) SELECT {copied} FROM \"{table}\" ORDER BY {order}");
-    connection.execute_unprepared(&copy).await?;
-    manager.drop_table(Table::drop().table(name(table)).take()).await?;
-    manager.rename_table(Table::rename().table(name(&placed), name(table)).take()).await
-}
-
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     /// As a whole or not at all, on SQLite too: a start that is cut off leaves nothing in the way of the next.
@@ -125,15 +82,8 @@ impl MigrationTrait for Migration {
             manager.alter_table(add("refresh_tokens", hash_only())).await?;
             manager.drop_index(Index::drop().name("uq_refresh_tokens_token_hash").to_owned()).await?;
         }
-        manager.create_index(by_hash()).await?;
-        let fact = Query::insert()
-            .into_table(name("server_facts"))
-            .columns([name("name"), name("value")])
-            .values_panic(["schema_least_changes".into(), LEAST_CHANGES.into()])
-            .on_conflict(OnConflict::column(name("name")).update_column(name("value")).to_owned())
-            .take();
-        manager.get_connection().execute(&fact).await?;
-        Ok(())
+        manager.create_index(by_hash("refresh_tokens", "token_hash")).await?;
+        require_changes(manager, LEAST_CHANGES).await
     }
 
     async fn down(&self, _manager: &SchemaManager) -> Result<(), DbErr> {

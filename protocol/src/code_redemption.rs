@@ -57,12 +57,16 @@ pub enum CodeDecision {
     Refuse(Refusal),
 }
 
+/// RFC 6749 §5.2: why a code isn't good. It doesn't say which, for that is nothing to who found the code.
+pub const UNKNOWN: Refusal =
+    Refusal::new(ErrorCode::InvalidGrant, "The code is unknown, expired, or was issued to another client.");
+
 /// Decides about a presented code.
 pub fn decide(code: &StoredCode, context: CodeContext, presented: CodePresented<'_>, now: Timestamp) -> CodeDecision {
     let refuse = |description| CodeDecision::Refuse(Refusal::new(ErrorCode::InvalidGrant, description));
     // RFC 6749 §5.2: issued to another client. Protocol decision 10: a foreign client revokes nothing.
     if code.client != presented.client {
-        return refuse("The code is unknown, expired, or was issued to another client.");
+        return CodeDecision::Refuse(UNKNOWN);
     }
     // RFC 6749 §4.1.2: a second use is refused, and what the first gave is revoked, even after the code's own expiry.
     if code.spent_at.is_some() {
@@ -70,7 +74,7 @@ pub fn decide(code: &StoredCode, context: CodeContext, presented: CodePresented<
     }
     // Protocol decision 11: no leeway.
     if now >= code.expires_at {
-        return refuse("The code is unknown, expired, or was issued to another client.");
+        return CodeDecision::Refuse(UNKNOWN);
     }
     // RFC 6749 §4.1.3, protocol decision 2: equal to the request's if named there; with no PKCE it must be present.
     match presented.redirect_uri {

@@ -5,6 +5,7 @@
 
 pub mod access_token;
 pub mod acr;
+pub mod authorization_code;
 pub mod authorization_request;
 pub mod authorization_step;
 pub mod claims;
@@ -21,6 +22,7 @@ pub mod key_schedule;
 pub mod opaque_token;
 pub mod parameters;
 pub mod pkce;
+pub mod placed_secret;
 pub mod prompt;
 pub mod redirect_uri;
 pub mod refresh_rotation;

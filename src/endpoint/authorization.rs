@@ -8,9 +8,11 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use http::{Method, StatusCode};
-use keyward_entities::{authorization_code, user};
+use keyward_entities::authorization_code::Model as Code;
+use keyward_entities::user;
 use keyward_keys::TokenType;
 use keyward_protocol::acr::{Acr, AcrVerdict};
+use keyward_protocol::authorization_code;
 use keyward_protocol::authorization_request::{self, AnswerChannel, AuthorizationRequest, OFFLINE_ACCESS};
 use keyward_protocol::authorization_step::{self, Progress, SignedIn, Situation, Step};
 use keyward_protocol::claims::scope_of;
@@ -41,9 +43,9 @@ use crate::store::session::times;
 /// `/authorize` by GET and POST.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {
     let outcome = match respond(&app, &incoming).await {
-        Err(PageFailure::Explained(kind, Some(refusal))) => {
-            record_unproven(&app, &incoming, refusal).await.and(Err(PageFailure::Explained(kind, Some(refusal))))
-        }
+        Err(PageFailure::Explained(kind, Some(refusal))) => Box::pin(record_unproven(&app, &incoming, refusal))
+            .await
+            .and(Err(PageFailure::Explained(kind, Some(refusal)))),
         outcome => outcome,
     };
     page::answer(&app, &incoming, outcome)
@@ -92,7 +94,8 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, PageFailure
     };
     let case = Case::open(app, pending).await?;
     let current = session_cookie::current(app, incoming).await?;
-    case.proceed(incoming, current.as_ref()).await
+    // On the heap, as its steps are: what is moved before it runs is then small.
+    Box::pin(case.proceed(incoming, current.as_ref())).await
 }
 
 fn refuse_long(parameters: &[u8]) -> Result<(), PageFailure> {
@@ -181,7 +184,7 @@ impl<'a> Case<'a> {
             self.pending.username.clear();
         }
         match step {
-            Step::Refuse(refusal) => self.refuse(incoming, refusal, current).await,
+            Step::Refuse(refusal) => Box::pin(self.refuse(incoming, refusal, current)).await,
             Step::Login => {
                 let again = current.is_some() && self.pending.login_shown_at.is_none();
                 let notice = self.pending.notice.or(again.then_some(LoginNotice::Reauthenticate));
@@ -205,7 +208,7 @@ impl<'a> Case<'a> {
                 _ => Err(Fault::broken("consent is asked of nobody").into()),
             },
             Step::Issue(scope) => match current {
-                Some(current) => self.issue(incoming, current, scope, None).await,
+                Some(current) => Box::pin(self.issue(incoming, current, scope, None)).await,
                 None => Err(Fault::broken("a code is issued to nobody").into()),
             },
         }
@@ -303,7 +306,7 @@ impl<'a> Case<'a> {
         let (app, (session, user)) = (self.app, current);
         let request = match &self.request {
             Ok(request) => request,
-            Err(refusal) => return self.refuse(incoming, *refusal, Some(current)).await,
+            Err(refusal) => return Box::pin(self.refuse(incoming, *refusal, Some(current))).await,
         };
         // The class that is stated is one that was asked for, where that was essential (Core §5.5.1.1).
         let acr = match request.acr.judge(Acr::parse(&session.acr), ACR_REACHABLE, true) {
@@ -316,13 +319,13 @@ impl<'a> Case<'a> {
         let now = app.clock.now();
         let secret = app.random.secret()?;
         let needs_consent = !self.client.metadata.first_party || consent_event.is_some();
-        let code = authorization_code::Model {
+        let code = Code {
             id: app.random.uuid_v7(now)?,
             code_hash: app.secrets.token_hash.hash(secret.as_bytes()).to_vec(),
             client: self.client.id,
             user_id: user.id,
             session_id: session.id,
-            grant_id: app.random.uuid_v4()?,
+            grant_id: app.random.uuid_v7(now)?,
             redirect_uri: self.channel.redirect.as_str().to_owned(),
             redirect_uri_named: request.redirect_uri_named,
             challenge: request.challenge.as_ref().map(|challenge| challenge.octets().to_vec()),
@@ -338,7 +341,9 @@ impl<'a> Case<'a> {
             spent_at: None,
             requested_claims: request.claims.to_json(),
             look_again_at: None,
+            hash_only: None,
         };
+        let answer = authorization_code::form(code.id, &secret);
         let consent = match consent_event {
             Some(event) => {
                 let given = Consented { claims: request.claims.beyond(&scope), scope };
@@ -363,9 +368,9 @@ impl<'a> Case<'a> {
                     .client(self.client.client_id.clone())
                     .detail("scope", self.withheld.to_string())
                     .detail("reason", "The person has none of the roles that the scope is for.");
-            app.audit_later(event).await?;
+            Box::pin(app.audit_later(event)).await?;
         }
-        self.send(incoming, &[("code", &secret)])
+        self.send(incoming, &[("code", &answer)])
     }
 
     /// Answers with an error (RFC 6749 §4.1.2.1), which is audited (requirement RB-5).

@@ -6,8 +6,8 @@ use std::sync::atomic::AtomicBool;
 use keyward_entities::{Cell, Cells, NULL, Record, StatementText};
 use sea_orm::sea_query::{Alias, Query};
 use sea_orm::{
-    ConnectionTrait, DatabaseConnection, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, QueryTrait,
-    RuntimeErr, Select, SqlxError, Statement, StatementBuilder, Value,
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryResult, QueryTrait, RuntimeErr, Select,
+    SqlxError, Statement, StatementBuilder, Value,
 };
 use sqlx::error::BoxDynError;
 use sqlx::pool::PoolConnection;
@@ -28,20 +28,50 @@ pub struct Act<'t> {
 pub(super) enum Connection<'t> {
     Sqlite(&'t mut rusqlite::Connection),
     Transaction(&'t DatabaseTransaction),
-    /// Reads outside of a transaction.
-    Pool {
-        pool: &'t DatabaseConnection,
-        /// The most that the pool holds.
-        connections: u32,
-    },
-    /// One of the pool's, without a transaction: reads, and an [`Outcome`](super::outcome::Outcome) as one statement.
-    Alone {
-        /// None before the first statement.
-        connection: Option<PoolConnection<Postgres>>,
-        pool: &'t PgPool,
-        /// How many of the pool's may still be found dead; none once this one has answered.
-        replaceable: u32,
-    },
+    /// Without a transaction: reads, and an [`Outcome`](super::outcome::Outcome) as one statement.
+    Alone(Alone<'t>),
+}
+
+/// One connection of PostgreSQL's pool.
+#[derive(Debug)]
+pub(super) struct Alone<'t> {
+    /// None before the first statement.
+    connection: Option<PoolConnection<Postgres>>,
+    pool: &'t PgPool,
+    /// How many of the pool's may still be found dead; none once this one has answered.
+    replaceable: u32,
+}
+
+impl<'t> Alone<'t> {
+    /// Nothing is taken from the pool, which has so many connections at the most, before the first statement.
+    pub(super) const fn of(pool: &'t PgPool, most_connections: u32) -> Self {
+        Self { connection: None, pool, replaceable: most_connections }
+    }
+
+    /// Runs a statement. One that broke with its connection before any was answered has done nothing and is done again on
+    /// another one: after a restart of PostgreSQL the pool may hold nothing but dead connections, and each goes when it is
+    /// found out.
+    async fn rows(&mut self, statement: Statement) -> Result<Vec<Row>, Fault> {
+        loop {
+            let mut open = match self.connection.take() {
+                Some(open) => open,
+                None => self.pool.acquire().await.map_err(unacquired)?,
+            };
+            match alone(&mut open, &statement).await {
+                Err(error) if self.replaceable > 0 && was_dead(&error) => {
+                    tracing::debug!(%error, "a connection of the pool was dead");
+                    self.replaceable -= 1;
+                    // Given back before another is asked for: who held it while waiting would keep its place from all.
+                    drop(open);
+                }
+                outcome => {
+                    self.connection = Some(open);
+                    self.replaceable = 0;
+                    return Ok(from_postgres(outcome?));
+                }
+            }
+        }
+    }
 }
 
 /// Whether the row that an act may spend is locked as it is read.
@@ -51,11 +81,6 @@ pub(super) enum Lock {
     None,
     /// It is.
     Update,
-}
-
-/// The fault of a write where only reads are meant.
-pub(super) fn written_outside() -> Fault {
-    Fault::broken("something is written outside of an act")
 }
 
 /// A row, read column by column in the order of the statement.
@@ -111,7 +136,7 @@ impl Act<'_> {
     pub const fn backend(&self) -> DbBackend {
         match self.connection {
             Connection::Sqlite(_) => DbBackend::Sqlite,
-            Connection::Transaction(_) | Connection::Pool { .. } | Connection::Alone { .. } => DbBackend::Postgres,
+            Connection::Transaction(_) | Connection::Alone(_) => DbBackend::Postgres,
         }
     }
 
@@ -122,8 +147,8 @@ impl Act<'_> {
 
     /// From here on the connection isn't replaced: what is sent now must not be sent twice.
     pub(super) const fn once(&mut self) {
-        if let Connection::Alone { replaceable, .. } = &mut self.connection {
-            *replaceable = 0;
+        if let Connection::Alone(alone) = &mut self.connection {
+            alone.replaceable = 0;
         }
     }
 
@@ -131,7 +156,7 @@ impl Act<'_> {
     pub const fn is_transaction(&self) -> bool {
         match self.connection {
             Connection::Sqlite(_) | Connection::Transaction(_) => true,
-            Connection::Pool { .. } | Connection::Alone { .. } => false,
+            Connection::Alone(_) => false,
         }
     }
 
@@ -153,38 +178,11 @@ impl Act<'_> {
                 }
                 Ok(rows)
             }
-            Connection::Transaction(transaction) => Ok(from_postgres(transaction.query_all_raw(statement).await?)),
-            Connection::Pool { pool, connections } => {
-                // A read that broke with its connection has done nothing and is done again on another one. The pool may
-                // hold nothing but dead connections: each goes when it is found out.
-                for _ in 0..*connections {
-                    match pool.query_all_raw(statement.clone()).await {
-                        Err(error) if was_dead(&error) => tracing::debug!(%error, "a connection of the pool was dead"),
-                        outcome => return Ok(from_postgres(outcome?)),
-                    }
-                }
-                Ok(from_postgres(pool.query_all_raw(statement).await?))
+            // On the heap: these futures are large, and an act on SQLite would carry the room for them.
+            Connection::Transaction(transaction) => {
+                Ok(from_postgres(Box::pin(transaction.query_all_raw(statement)).await?))
             }
-            Connection::Alone { connection, pool, replaceable } => loop {
-                let mut open = match connection.take() {
-                    Some(open) => open,
-                    None => pool.acquire().await.map_err(unacquired)?,
-                };
-                // As above.
-                match alone(&mut open, &statement).await {
-                    Err(error) if *replaceable > 0 && was_dead(&error) => {
-                        tracing::debug!(%error, "a connection of the pool was dead");
-                        *replaceable -= 1;
-                        // Given back before another is asked for: who held it while waiting would keep its place from all.
-                        drop(open);
-                    }
-                    outcome => {
-                        *connection = Some(open);
-                        *replaceable = 0;
-                        return Ok(from_postgres(outcome?));
-                    }
-                }
-            },
+            Connection::Alone(alone) => Box::pin(alone.rows(statement)).await,
         }
     }
 
@@ -198,8 +196,10 @@ impl Act<'_> {
                 let mut prepared = connection.prepare_cached(&statement.sql)?;
                 Ok(prepared.execute(bind(&statement))? as u64)
             }
-            Connection::Transaction(transaction) => Ok(transaction.execute_raw(statement).await?.rows_affected()),
-            Connection::Pool { .. } | Connection::Alone { .. } => Err(written_outside()),
+            Connection::Transaction(transaction) => {
+                Ok(Box::pin(transaction.execute_raw(statement)).await?.rows_affected())
+            }
+            Connection::Alone(_) => Err(Fault::broken("something is written outside of an act")),
         }
     }
 
@@ -318,6 +318,9 @@ async fn alone(connection: &mut PgConnection, statement: &Statement) -> Result<V
 fn add(arguments: &mut PgArguments, value: &Value) -> Result<(), BoxDynError> {
     match value {
         Value::BigInt(number) => arguments.add(number),
+        // LIMIT and OFFSET.
+        Value::BigUnsigned(number) => arguments.add(number.map(i64::try_from).transpose()?),
+        Value::Int(number) => arguments.add(number),
         Value::Bool(flag) => arguments.add(flag),
         Value::String(text) => arguments.add(text.as_deref()),
         Value::Bytes(octets) => arguments.add(octets.as_deref()),

@@ -1,13 +1,15 @@
 //! Authorization codes and consents: issuing and redeeming.
 
 use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_keys::MacKey;
+use keyward_protocol::authorization_code::Presented;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::claims_request::ClaimsRequest;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
 use keyward_protocol::consent::Consented;
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
-use keyward_protocol::{ErrorCode, Refusal, Timestamp};
+use keyward_protocol::{Refusal, Timestamp};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, LockType, OnConflict, Query, SelectStatement};
 use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement};
 use uuid::Uuid;
@@ -16,14 +18,48 @@ use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
-use super::{Act, Store, Writes};
+use super::{Act, Row, Store, Writes};
 use crate::fault::Fault;
+
+/// A code as it is looked for.
+#[derive(Debug, Clone, Copy)]
+pub struct PresentedCode {
+    /// Where it says it is kept; what says nothing is found by its hash.
+    pub id: Option<Uuid>,
+    /// The keyed hash of its secret.
+    pub secret_hash: [u8; 32],
+}
+
+impl PresentedCode {
+    /// What a client presents, its secret hashed by this key.
+    pub fn of(presented: Presented<'_>, key: &MacKey) -> Self {
+        Self { id: presented.place, secret_hash: key.hash(presented.secret.as_bytes()) }
+    }
+
+    /// What finds it among the codes.
+    fn condition(&self) -> Expr {
+        match self.id {
+            Some(id) => Expr::col((authorization_code::Entity, authorization_code::Column::Id)).eq(id),
+            None => Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash))
+                .eq(self.secret_hash.to_vec())
+                .and(Expr::col((authorization_code::Entity, authorization_code::Column::HashOnly)).eq(true)),
+        }
+    }
+
+    /// The values of that condition.
+    fn values(&self) -> Vec<sea_orm::Value> {
+        match self.id {
+            Some(id) => vec![id.into()],
+            None => vec![self.secret_hash.to_vec().into(), true.into()],
+        }
+    }
+}
 
 /// What a redemption presents and makes.
 #[derive(Debug)]
 pub struct Redemption {
-    /// The keyed hash of the code.
-    pub code_hash: [u8; 32],
+    /// The presented code.
+    pub presented: PresentedCode,
     /// The authenticated client.
     pub client: Uuid,
     /// `redirect_uri`.
@@ -118,6 +154,13 @@ pub struct Issue {
     pub touch_session: bool,
 }
 
+impl Issue {
+    /// Whether the code is all that is written.
+    const fn writes(&self) -> Writes {
+        if self.consent.is_none() && !self.touch_session { Writes::One } else { Writes::More }
+    }
+}
+
 /// How the issue of a code ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Issued {
@@ -146,7 +189,7 @@ impl Store {
                             .and_where(Expr::col(consent::Column::Client).eq(client))
                             .take()
                     });
-                    act.rows(statement).await?.first_mut().map(super::Row::record).transpose()
+                    act.rows(statement).await?.first_mut().map(Row::record).transpose()
                 })
             })
             .await?;
@@ -158,8 +201,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn issue_code(&self, issue: Issue) -> Result<Issued, Fault> {
-        let writes = if issue.consent.is_none() && !issue.touch_session { Writes::One } else { Writes::More };
-        self.act_alone(writes, issue, |act, issue| Box::pin(store_code(act, issue))).await
+        self.act_alone(issue.writes(), issue, |act, issue| Box::pin(store_code(act, issue))).await
     }
 
     /// Redeems a code (RFC 6749 §4.1.3): decides, spends, and makes grant and refresh token in one transaction.
@@ -187,7 +229,7 @@ async fn store_code(act: &mut Act<'_>, issue: &Issue) -> Result<Option<Issued>, 
     let held =
         act.fixed(text, vec![client.into(), true.into(), session.into()], || select_issuable(client, session, lock));
     let insert = act.inserting(code.clone());
-    if issue.consent.is_none() && !issue.touch_session {
+    if issue.writes() == Writes::One {
         let outcome = Outcome { held: Some(held), spend: None, inserts: vec![insert] };
         return Ok(match (outcome.write(act).await?, act.is_transaction()) {
             (true, _) => Some(Issued::Stored),
@@ -266,30 +308,27 @@ async fn give_consent(
 /// Locks on PostgreSQL the user and the session of a code, so that what ends either of them, or the consent (which is
 /// never withdrawn without locking the user), is either seen by the decision or sees what was decided. A statement of
 /// its own: the next one then reads what is true once the locks are held.
-async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
+async fn hold_owner(act: &mut Act<'_>, presented: &PresentedCode) -> Result<(), Fault> {
     if act.backend() == DbBackend::Sqlite {
         return Ok(());
     }
-    static TEXT: StatementText = StatementText::new();
-    let build = || {
-        Query::select()
-            .column((authorization_code::Entity, authorization_code::Column::Id))
-            .from(authorization_code::Entity)
-            .inner_join(
-                user::Entity,
-                Expr::col((user::Entity, user::Column::Id))
-                    .equals((authorization_code::Entity, authorization_code::Column::UserId)),
-            )
-            .inner_join(
-                session::Entity,
-                Expr::col((session::Entity, session::Column::Id))
-                    .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
-            )
-            .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash))
-            .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")])
-            .take()
-    };
-    let statement = act.fixed(&TEXT, vec![code_hash.to_vec().into()], build);
+    let mut select = Query::select();
+    select
+        .column((authorization_code::Entity, authorization_code::Column::Id))
+        .from(authorization_code::Entity)
+        .inner_join(
+            user::Entity,
+            Expr::col((user::Entity, user::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::UserId)),
+        )
+        .inner_join(
+            session::Entity,
+            Expr::col((session::Entity, session::Column::Id))
+                .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
+        )
+        .and_where(presented.condition())
+        .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")]);
+    let statement = act.backend().build(&select);
     act.rows(statement).await.map(drop)
 }
 
@@ -297,22 +336,12 @@ async fn hold_owner(act: &mut Act<'_>, code_hash: &[u8]) -> Result<(), Fault> {
 /// changed meanwhile.
 async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> Result<Option<Redeemed>, Fault> {
     if act.is_transaction() {
-        hold_owner(act, &redemption.code_hash).await?;
+        hold_owner(act, &redemption.presented).await?;
     }
-    static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
-    let [locked, unlocked] = &TEXTS;
-    let lock = act.lock();
-    let text = if lock == Lock::Update { locked } else { unlocked };
-    let code_hash = redemption.code_hash.to_vec();
-    let statement = act.fixed(text, vec![code_hash.clone().into()], || select_code(code_hash, lock));
-    let mut rows = act.rows(statement).await?;
-    let Some(row) = rows.first_mut() else {
-        return Ok(Some(Redeemed::Refused(Refusal::new(
-            ErrorCode::InvalidGrant,
-            "The code is unknown, expired, or was issued to another client.",
-        ))));
+    let Some((code, mut row)) = find_code(act, redemption.presented).await? else {
+        return Ok(Some(Redeemed::Refused(code_redemption::UNKNOWN)));
     };
-    let code: authorization_code::Model = row.record()?;
+    let row = &mut row;
     let owner = Owner::read(row)?;
     let consent_id: Option<Uuid> = row.take("id")?;
     let allowed: (Option<String>, Option<String>) = (row.take("scope")?, row.take("claims")?);
@@ -434,17 +463,7 @@ fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Opti
     let mut values = vec![code.session_id.into()];
     values.extend(consent.map(sea_orm::Value::from));
     act.fixed(if consent.is_some() { with } else { without }, values, || {
-        let mut select = Query::select();
-        select
-            .column((user::Entity, user::Column::Id))
-            .from(user::Entity)
-            .inner_join(
-                session::Entity,
-                Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
-            )
-            .and_where(Expr::col((session::Entity, session::Column::Id)).eq(code.session_id))
-            .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
-            .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null());
+        let mut select = select_standing(code.session_id);
         let mut locked = vec![Alias::new("users"), Alias::new("sessions")];
         if let Some(id) = consent {
             let of_user =
@@ -460,6 +479,14 @@ fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Opti
 
 /// The user of a session, where both and the client stand; none of them can end until the act is over.
 fn select_issuable(client: Uuid, session: Uuid, lock: LockType) -> SelectStatement {
+    select_standing(session)
+        .join_subquery(JoinType::InnerJoin, super::client::standing(client), Alias::new("client"), Expr::val(true))
+        .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
+        .take()
+}
+
+/// The user of a session, where both stand.
+fn select_standing(session: Uuid) -> SelectStatement {
     Query::select()
         .column((user::Entity, user::Column::Id))
         .from(user::Entity)
@@ -467,16 +494,32 @@ fn select_issuable(client: Uuid, session: Uuid, lock: LockType) -> SelectStateme
             session::Entity,
             Expr::col((session::Entity, session::Column::UserId)).equals((user::Entity, user::Column::Id)),
         )
-        .join_subquery(JoinType::InnerJoin, super::client::standing(client), Alias::new("client"), Expr::val(true))
         .and_where(Expr::col((session::Entity, session::Column::Id)).eq(session))
         .and_where(Expr::col((session::Entity, session::Column::EndedAt)).is_null())
         .and_where(Expr::col((user::Entity, user::Column::DisabledAt)).is_null())
-        .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
         .take()
 }
 
+/// The presented code, and a row from which its owner and consent are read on; `None` where there is none at its place, or
+/// its secret is another.
+async fn find_code(
+    act: &mut Act<'_>,
+    presented: PresentedCode,
+) -> Result<Option<(authorization_code::Model, Row)>, Fault> {
+    static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
+    static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
+    let [unlocked, locked] = if presented.id.is_some() { &PLACED } else { &HASHED };
+    let lock = act.lock();
+    let text = if lock == Lock::Update { locked } else { unlocked };
+    let statement = act.fixed(text, presented.values(), || select_code(presented.condition(), lock));
+    let Some(mut row) = act.rows(statement).await?.into_iter().next() else { return Ok(None) };
+    let code: authorization_code::Model = row.record()?;
+    let proven: bool = subtle::ConstantTimeEq::ct_eq(code.code_hash.as_slice(), &presented.secret_hash).into();
+    Ok(proven.then_some((code, row)))
+}
+
 /// A code with its user, session and consent.
-fn select_code(code_hash: Vec<u8>, lock: Lock) -> SelectStatement {
+fn select_code(which: Expr, lock: Lock) -> SelectStatement {
     let mut select = select_record::<authorization_code::Model>();
     owner::join(
         &mut select,
@@ -496,7 +539,7 @@ fn select_code(code_hash: Vec<u8>, lock: Lock) -> SelectStatement {
                         .equals((authorization_code::Entity, authorization_code::Column::Client)),
                 ),
         )
-        .and_where(Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash)).eq(code_hash));
+        .and_where(which);
     if lock == Lock::Update {
         select.lock_with_tables(LockType::Update, [authorization_code::Entity]);
     }

@@ -42,6 +42,7 @@ use uuid::Uuid;
 pub use act::{Act, Row};
 
 use self::redis::Redis;
+use self::sqlite::Undoes;
 use crate::fault::Fault;
 use crate::settings::{RedisSettings, Synchronous};
 
@@ -213,31 +214,32 @@ impl Store {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         self.acts.fetch_add(1, Ordering::Relaxed);
-        self.act_in_transaction(act).await
+        self.act_in_transaction(Undoes::Itself, act).await
     }
 
-    async fn act_in_transaction<T, F>(&self, act: F) -> Result<T, Fault>
+    async fn act_in_transaction<T, F>(&self, undoes: Undoes, act: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         let inside = self.gate.enter()?;
         let (outcome, change) = match &self.backend {
-            Backend::Sqlite(database) => database.act(act, inside).await?,
+            Backend::Sqlite(database) => database.act(undoes, act, inside).await?,
             Backend::Postgres(database) => {
-                let done = database.act(act).await?;
+                let done = Box::pin(database.act(act)).await?;
                 drop(inside);
                 done
             }
         };
         if change == Change::Directory {
-            self.tell_of_change().await;
+            Box::pin(self.tell_of_change()).await;
         }
         Ok(outcome)
     }
 
     /// Runs an act that decides from rows which it needn't lock, and mostly writes one [`Outcome`](outcome::Outcome): on
-    /// PostgreSQL without a transaction. `None` says that it needs one after all; it is then run again in one.
+    /// PostgreSQL without a transaction, on SQLite without a savepoint. `None` says that it needs a transaction after all; it
+    /// is then run again in one.
     pub(crate) async fn act_alone<R, T>(&self, writes: Writes, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
     where
         R: Send + Sync + 'static,
@@ -252,7 +254,11 @@ impl Store {
                 return Ok(done);
             }
         }
-        self.act_in_transaction(move |mut own| {
+        let undoes = match writes {
+            Writes::One => Undoes::All,
+            Writes::More => Undoes::Itself,
+        };
+        self.act_in_transaction(undoes, move |mut own| {
             Box::pin(async move {
                 let done = act(&mut own, &request).await?;
                 done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))
@@ -283,7 +289,7 @@ impl Store {
     {
         match &self.backend {
             Backend::Sqlite(database) => database.read(read),
-            Backend::Postgres(database) => database.read(read).await,
+            Backend::Postgres(database) => Box::pin(database.read(read)).await,
         }
     }
 }

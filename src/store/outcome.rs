@@ -39,7 +39,7 @@ impl Outcome {
     pub(super) async fn write(self, act: &mut Act<'_>) -> Result<bool, Fault> {
         match act.connection {
             Connection::Sqlite(_) => self.write_singly(act).await,
-            Connection::Transaction(_) | Connection::Alone { .. } => {
+            Connection::Transaction(_) | Connection::Alone(_) => {
                 if self.spend.is_some() {
                     act.once();
                 }
@@ -49,7 +49,6 @@ impl Outcome {
                 let count: i64 = rows.first_mut().ok_or_else(|| Fault::broken("nothing was counted"))?.take("count")?;
                 Ok(count == 1)
             }
-            Connection::Pool { .. } => Err(super::act::written_outside()),
         }
     }
 

@@ -12,7 +12,7 @@ use sea_orm::{
 use sqlx::postgres::PgListener;
 use tokio::sync::OnceCell;
 
-use super::act::{Connection, was_dead};
+use super::act::{Alone, Connection, was_dead};
 use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 
@@ -96,7 +96,7 @@ impl Database {
     /// A connection without a transaction, taken from the pool by its first statement.
     pub(super) async fn alone(&self) -> Result<Connection<'_>, Fault> {
         let pool = self.pool().await?.get_postgres_connection_pool();
-        Ok(Connection::Alone { connection: None, pool, replaceable: self.most_connections })
+        Ok(Connection::Alone(Alone::of(pool, self.most_connections)))
     }
 
     /// Begins a transaction. After a restart of PostgreSQL the pool holds connections that are dead and don't know it;
@@ -116,9 +116,7 @@ impl Database {
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
-        let pool = self.pool().await?;
         let changed = AtomicBool::new(false);
-        let connection = Connection::Pool { pool, connections: self.most_connections };
-        read(Act { connection, changed: &changed }).await
+        read(Act { connection: self.alone().await?, changed: &changed }).await
     }
 }

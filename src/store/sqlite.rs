@@ -45,6 +45,17 @@ enum Transaction {
     Lost,
 }
 
+/// What a fault of an act undoes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Undoes {
+    /// The act, and no other.
+    Itself,
+    /// Where the act has written by then, all that share the transaction: they are told that the database is unavailable.
+    /// For acts that write once they are decided, so that nothing but a broken database or program can fail them; a
+    /// savepoint makes SQLite copy each page before it is written.
+    All,
+}
+
 #[derive(Debug)]
 pub(super) struct Database {
     path: PathBuf,
@@ -72,16 +83,22 @@ impl Database {
     }
 
     /// Runs an act, and drops `held` when it is done: whoever asked for it may come to know much later.
-    pub(super) async fn act<T, F>(&self, act: F, held: impl Send + 'static) -> Result<(T, Change), Fault>
+    pub(super) async fn act<T, F>(
+        &self,
+        undoes: Undoes,
+        act: F,
+        held: impl Send + 'static,
+    ) -> Result<(T, Change), Fault>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
-            let (outcome, transaction) = match connection {
-                Ok(connection) => in_savepoint(connection, act),
-                Err(fault) => (Err(shared(fault)), Transaction::Lost),
+            let (outcome, transaction) = match (connection, undoes) {
+                (Ok(connection), Undoes::Itself) => in_savepoint(connection, act),
+                (Ok(connection), Undoes::All) => in_transaction(connection, act),
+                (Err(fault), _) => (Err(shared(fault)), Transaction::Lost),
             };
             let answer: Answer = Box::new(move |committed| {
                 drop(held);
@@ -234,9 +251,7 @@ where
     if let Err(fault) = run(connection, "SAVEPOINT act") {
         return (Err(fault), left(connection));
     }
-    let changed = AtomicBool::new(false);
-    let outcome = now_or_never(act(Act { connection: Connection::Sqlite(connection), changed: &changed }))
-        .map(|outcome| (outcome, Change::of(&changed)));
+    let outcome = run_act(connection, act);
     if left(connection) == Transaction::Lost {
         return (outcome, Transaction::Lost);
     }
@@ -248,6 +263,28 @@ where
             (outcome.and(Err(fault)), Transaction::Lost)
         }
     }
+}
+
+/// Runs an act so that a fault after a write loses the transaction.
+fn in_transaction<T, F>(connection: &mut Sqlite, act: F) -> (Result<(T, Change), Fault>, Transaction)
+where
+    F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+{
+    let before = connection.total_changes();
+    let outcome = run_act(connection, act);
+    match outcome.is_ok() || connection.total_changes() == before {
+        true => (outcome, left(connection)),
+        false => (outcome, Transaction::Lost),
+    }
+}
+
+fn run_act<T, F>(connection: &mut Sqlite, act: F) -> Result<(T, Change), Fault>
+where
+    F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+{
+    let changed = AtomicBool::new(false);
+    now_or_never(act(Act { connection: Connection::Sqlite(connection), changed: &changed }))
+        .map(|outcome| (outcome, Change::of(&changed)))
 }
 
 /// Whether SQLite is still in the transaction that was begun.
@@ -275,6 +312,7 @@ mod tests {
     async fn write_row(database: &Database, octets: usize) -> Result<u64, Fault> {
         let written = database
             .act(
+                Undoes::Itself,
                 move |mut act| {
                     Box::pin(async move {
                         let insert = "INSERT INTO rows (content) VALUES (?)";
@@ -290,6 +328,7 @@ mod tests {
 
     async fn run(database: &Database, statement: &'static str) -> Result<usize, Fault> {
         let rows = database.act(
+            Undoes::Itself,
             move |mut act| {
                 Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
             },
@@ -315,6 +354,7 @@ mod tests {
         let leader = tokio::spawn(async move {
             leader
                 .act(
+                    Undoes::Itself,
                     move |mut act| {
                         Box::pin(async move {
                             let _ = leads.send(());
@@ -349,23 +389,69 @@ mod tests {
         assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), 1);
     }
 
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_fault_undoes_its_own_act_and_no_other() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let database = Database::open(&folder.path().join("acts.db"), &StoreOptions::default()).unwrap();
-        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+    /// An act that is broken on purpose, after it has written a row or before.
+    async fn break_off(database: &Database, undoes: Undoes, writes: bool) -> Result<(), Fault> {
         let broken = database.act(
-            |mut act| {
+            undoes,
+            move |mut act| {
                 Box::pin(async move {
-                    act.exec(Statement::from_string(DbBackend::Sqlite, "INSERT INTO rows (content) VALUES (x'02')"))
-                        .await?;
-                    Err::<(), _>(Fault::broken("on purpose"))
+                    if writes {
+                        let insert = "INSERT INTO rows (content) VALUES (x'02')";
+                        act.exec(Statement::from_string(DbBackend::Sqlite, insert)).await?;
+                    }
+                    Err(Fault::broken("on purpose"))
                 })
             },
             (),
         );
-        let (broken, right) = tokio::join!(broken, write_row(&database, 1));
-        assert!(matches!(broken, Err(Fault::Broken(_))) && right.is_ok());
-        assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), 1);
+        broken.await.map(drop::<((), Change)>)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_fault_undoes_what_it_may() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&folder.path().join("acts.db"), &StoreOptions::default()).unwrap();
+        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+        let mut rows = 0;
+        for (undoes, writes, others_stand) in
+            [(Undoes::Itself, true, true), (Undoes::All, false, true), (Undoes::All, true, false)]
+        {
+            // One after the other in the queue before the writer comes to them: it is held up by the first.
+            let (go, wait) = sync_channel::<()>(0);
+            let (leads, led) = oneshot::channel();
+            let leader = database.act(
+                Undoes::Itself,
+                move |_| {
+                    Box::pin(async move {
+                        let _ = leads.send(());
+                        wait.recv().map_err(Fault::broken)
+                    })
+                },
+                (),
+            );
+            let let_go = async {
+                led.await.unwrap();
+                while database.writer.capacity() > QUEUE - 3 {
+                    tokio::task::yield_now().await;
+                }
+                tokio::task::spawn_blocking(move || go.send(())).await.unwrap().unwrap();
+            };
+            let (_, before, broken, after, ()) = tokio::join!(
+                leader,
+                write_row(&database, 1),
+                break_off(&database, undoes, writes),
+                write_row(&database, 1),
+                let_go
+            );
+            assert!(matches!(broken, Err(Fault::Broken(_))), "{undoes:?}: {broken:?}");
+            match others_stand {
+                true => assert!(before.is_ok(), "{undoes:?} {writes}: {before:?}"),
+                false => assert!(matches!(before, Err(Fault::Unavailable(_))), "{before:?}"),
+            }
+            // What comes behind a lost transaction is in the next.
+            assert!(after.is_ok(), "{undoes:?} {writes}: {after:?}");
+            rows += usize::from(others_stand) + 1;
+            assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), rows);
+        }
     }
 }

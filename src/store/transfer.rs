@@ -21,7 +21,7 @@ use super::act::{Connection, select_record};
 use super::{Act, BackendKind, Store};
 use crate::fault::Fault;
 
-/// Rows of one insert. PostgreSQL takes 65,535 values in a statement, and the widest table has 20 columns.
+/// Rows of one insert. PostgreSQL takes 65,535 values in a statement, and the widest table has 22 columns.
 const BATCH: u64 = 1000;
 
 /// How far the copy is.

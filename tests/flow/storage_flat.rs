@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use keyward::app::App;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
-use keyward::store::authorization::{Issue, Issued, NewRefreshToken, Redeemed, Redemption};
+use keyward::store::authorization::{Issue, Issued, NewRefreshToken, PresentedCode, Redeemed, Redemption};
 use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
 use keyward::store::session::SessionLimit;
 use keyward_entities::{authorization_code, session};
@@ -67,9 +67,9 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
     let session_id = session.id;
     let limit = SessionLimit { most: u32::MAX, event: event() };
     assert!(app.store.start_session(session, password_hash, None, limit, event()).await.unwrap());
-    let (code_hash, grant_id) = (hash(), app.random.uuid_v4().unwrap());
+    let (code_id, code_hash, grant_id) = (id(), hash(), id());
     let code = authorization_code::Model {
-        id: id(),
+        id: code_id,
         code_hash: code_hash.to_vec(),
         client,
         user_id: user,
@@ -90,13 +90,14 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
         expires_at: now.plus_seconds(60).micros(),
         spent_at: None,
         look_again_at: None,
+        hash_only: None,
     };
     let issued = app.store.issue_code(Issue { code, consent: None, touch_session: false }).await.unwrap();
     assert_eq!(issued, Issued::Stored);
     let token = |expires_at: Timestamp| NewRefreshToken { id: id(), token_hash: hash(), expires_at };
     let mut last = token(now.plus_seconds(7 * 86_400));
     let redemption = Redemption {
-        code_hash,
+        presented: PresentedCode { id: Some(code_id), secret_hash: code_hash },
         client,
         redirect_uri: Some("https://app.example/cb".into()),
         verifier: None,

@@ -1,6 +1,7 @@
 //! Codes and consents: what is decided from while something else changes it.
 
 use futures_util::future::join_all;
+use keyward::app::App;
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::authorization::{Issue, Issued};
 use keyward::store::session::SessionLimit;
@@ -10,6 +11,26 @@ use keyward_protocol::scope::ScopeSet;
 
 use super::Tables;
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+
+/// What takes a database back to before codes said their place.
+fn before_places(url: &str) -> Vec<&'static str> {
+    let forget = ["DELETE FROM seaql_migrations WHERE version = 'm0009_codes_say_their_place'"];
+    let table: &[&str] = if url.starts_with("postgres") {
+        &[
+            "ALTER TABLE authorization_codes DROP COLUMN hash_only",
+            "CREATE UNIQUE INDEX uq_authorization_codes_code_hash ON authorization_codes (code_hash)",
+        ]
+    } else {
+        &[
+            "CREATE TABLE codes AS SELECT * FROM authorization_codes",
+            "ALTER TABLE codes DROP COLUMN hash_only",
+            "DROP TABLE authorization_codes",
+            "ALTER TABLE codes RENAME TO authorization_codes",
+            "CREATE UNIQUE INDEX uq_authorization_codes_code_hash ON authorization_codes (code_hash)",
+        ]
+    };
+    [&forget[..], table].concat()
+}
 
 on_each_database! {
     async fn a_replayed_code_leaves_one_event_with_its_subject(server) {
@@ -23,6 +44,42 @@ on_each_database! {
         let events = server.app.store.audit_events("code_replayed", 10).await.unwrap();
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].subject.as_deref(), Some(user.subject.as_str()));
+    }
+
+    async fn a_code_of_before_is_redeemed_once(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let code = Browser::new(server).code(&server.authorize_url("shop", &[]), "ada").await;
+        assert_eq!(code.len(), 65);
+        // What proves it is the rest behind its place: alone it was a code once.
+        let proof = &code[22..];
+        assert_eq!(server.redeem("shop", proof).await.error(), "invalid_grant", "it isn't one any more");
+        let tables = Tables::of(server).await;
+        for statement in before_places(&server.database().url()) {
+            tables.run(statement).await;
+        }
+        App::start(server.app.settings.clone(), server.app.clock.clone()).await.unwrap();
+        assert_eq!(tables.number("SELECT COUNT(*) FROM authorization_codes WHERE hash_only").await, 1);
+        assert_eq!(server.redeem("shop", proof).await.status, 200);
+        assert_eq!(server.redeem("shop", proof).await.error(), "invalid_grant");
+        assert_eq!(server.app.store.audit_events("code_replayed", 10).await.unwrap().len(), 1);
+    }
+
+    async fn a_place_without_its_secret_redeems_nothing(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let url = server.authorize_url("shop", &[]);
+        let browser = Browser::new(server);
+        let [mine, other] = [browser.code(&url, "ada").await, browser.code(&url, "ada").await];
+        let forged = format!("{}{}", &mine[..22], &other[22..]);
+        assert_eq!(server.redeem("shop", &forged).await.error(), "invalid_grant");
+        // Nothing was spent by it, and nothing ended.
+        assert_eq!(server.redeem("shop", &mine).await.status, 200);
+        assert_eq!(server.redeem("shop", &forged).await.error(), "invalid_grant");
+        assert_eq!(server.redeem("shop", &other).await.status, 200);
+        assert_eq!(server.app.store.audit_events("code_replayed", 10).await.unwrap().len(), 0);
+        let grants = Tables::of(server).await.number("SELECT COUNT(*) FROM grants WHERE ended_at IS NULL").await;
+        assert_eq!(grants, 2);
     }
 
     async fn consents_given_at_once_add_up(server) {
@@ -43,7 +100,7 @@ on_each_database! {
                 client,
                 user_id: user.id,
                 session_id: session.id,
-                grant_id: app.random.uuid_v4().unwrap(),
+                grant_id: app.random.uuid_v7(now).unwrap(),
                 redirect_uri: "https://app.example/cb".into(),
                 redirect_uri_named: true,
                 challenge: None,
@@ -59,6 +116,7 @@ on_each_database! {
                 spent_at: None,
                 requested_claims: None,
                 look_again_at: None,
+                hash_only: None,
             };
             let event = app.audit_record(AuditEvent::by_cli(AuditKind::ConsentGiven)).unwrap();
             let claims = [format!("claim-{number}")].into();

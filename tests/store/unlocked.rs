@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
-use keyward::store::authorization::{NewRefreshToken, Redeemed, Redemption};
+use keyward::store::authorization::{NewRefreshToken, PresentedCode, Redeemed, Redemption};
 use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
 use keyward_entities::audit_event;
-use keyward_protocol::refresh_token;
+use keyward_protocol::{authorization_code, refresh_token};
 
 use super::Tables;
 use crate::support::server::VERIFIER;
@@ -81,7 +81,7 @@ async fn a_code_is_redeemed_only_as_it_was_seen() {
         let (planner, answers) = interrupted(&server, change);
         let now = server.app.clock.now();
         let redemption = Redemption {
-            code_hash: server.app.secrets.token_hash.hash(code.as_bytes()),
+            presented: PresentedCode::of(authorization_code::parse(&code).unwrap(), &server.app.secrets.token_hash),
             client,
             redirect_uri: Some("https://app.example/cb".into()),
             verifier: Some(VERIFIER.into()),

@@ -3,7 +3,7 @@
 use keyward_protocol::client_metadata::GrantType;
 use keyward_protocol::parameters::Parameters;
 use keyward_protocol::refresh_token::{self, Place};
-use keyward_protocol::{ErrorCode, Refusal};
+use keyward_protocol::{ErrorCode, Refusal, authorization_code, code_redemption};
 
 use super::resources;
 use crate::app::App;
@@ -12,7 +12,7 @@ use crate::http::Incoming;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
 use crate::issuer::{self, Beside, Issuing, TokenResponse};
-use crate::store::authorization::{NewRefreshToken, Redeemed, Redemption};
+use crate::store::authorization::{NewRefreshToken, PresentedCode, Redeemed, Redemption};
 
 /// Redeems a code.
 ///
@@ -25,6 +25,7 @@ pub async fn redeem(
     parameters: &Parameters,
 ) -> Result<TokenResponse, Failure> {
     let code = parameters.require("code", super::MISSING_CODE)?;
+    let presented = authorization_code::parse(code).ok_or(code_redemption::UNKNOWN)?;
     let resources = resources(app, client, parameters)?;
     let (issuing, planner) = Issuing::begin(app, client, resources.clone()).await?;
     let now = app.clock.now();
@@ -55,7 +56,7 @@ pub async fn redeem(
     )
     .client(client.client_id.clone());
     let redemption = Redemption {
-        code_hash: app.secrets.token_hash.hash(code.as_bytes()),
+        presented: PresentedCode::of(presented, &app.secrets.token_hash),
         client: client.id,
         redirect_uri: parameters.get("redirect_uri").map(str::to_owned),
         verifier: parameters.get("code_verifier").map(str::to_owned),

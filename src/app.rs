@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
 use futures_util::future::BoxFuture;
 use keyward_entities::{audit_event, scope};
-use keyward_guard::{AccessToken, KeySet, Verifier};
+use keyward_guard::{KeySet, Verifier};
 use keyward_keys::{Algorithm, KeyRing, KeyState, SigningKey};
 use keyward_protocol::Timestamp;
 use keyward_protocol::access_token::may_be_client_id;
@@ -34,6 +34,7 @@ use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::schema::SchemaState;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
+use crate::verified_token::VerifiedToken;
 
 /// Clients kept in memory.
 const CACHED_CLIENTS: u64 = 10_000;
@@ -83,7 +84,7 @@ pub struct App {
     /// Clients, by identifier.
     clients: Cache<String, Arc<RegisteredClient>>,
     /// Access tokens whose signature and claims were found right, by their SHA-256.
-    verified: Cache<[u8; 32], Arc<AccessToken>>,
+    verified: Cache<[u8; 32], Arc<VerifiedToken>>,
     /// Hashes passwords.
     pub passwords: PasswordPool,
     /// Requests that leave the server.
@@ -475,7 +476,7 @@ impl App {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn verify_access_token(&self, token: &str) -> Result<Arc<AccessToken>, keyward_guard::TokenRefusal> {
+    pub fn verify_access_token(&self, token: &str) -> Result<Arc<VerifiedToken>, keyward_guard::TokenRefusal> {
         let now = u64::try_from(self.clock.now().seconds()).unwrap_or_default();
         let mut key = [0; 32];
         key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
@@ -483,13 +484,18 @@ impl App {
             return if now < known.exp { Ok(known) } else { Err(keyward_guard::TokenRefusal::Expired) };
         }
         let keys = self.guard_keys.load_full().ok_or(keyward_guard::TokenRefusal::UnknownKey)?;
-        let verified = Arc::new(self.verifier.verify(&keys, token, now)?);
+        let verified = Arc::new(VerifiedToken::from(self.verifier.verify(&keys, token, now)?));
         self.verified.insert(key, Arc::clone(&verified));
         // Keys that changed meanwhile have emptied the cache before this was put in: take it out again.
         if !self.guard_keys.load().as_ref().is_some_and(|current| Arc::ptr_eq(current, &keys)) {
             self.verified.invalidate(&key);
         }
         Ok(verified)
+    }
+
+    /// Waits until every node acts by what was ended: a command says that something is over when it is.
+    pub async fn until_heard(&self) {
+        self.clock.sleep_millis(PROPAGATION * 1000).await;
     }
 
     /// Gives an event its id and time, for an act's own transaction.

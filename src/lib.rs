@@ -29,3 +29,4 @@ pub mod signing_keys;
 pub mod status_list;
 pub mod store;
 pub mod telemetry;
+pub mod verified_token;

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use keyward_entities::opaque_token;
-use keyward_guard::{AccessToken, TokenRefusal};
+use keyward_guard::TokenRefusal;
+use keyward_protocol::Timestamp;
 use keyward_protocol::opaque_token as opaque;
 use uuid::Uuid;
 
@@ -12,12 +13,14 @@ use crate::fault::Fault;
 use crate::issuer::parse_grant_name;
 use crate::status_list;
 use crate::store::authorization::LiveGrant;
+use crate::store::client::RegisteredClient;
+use crate::verified_token::VerifiedToken;
 
 /// A token that was issued by this server and hasn't expired. Whether it is live is another question.
 #[derive(Debug)]
 pub enum PresentedToken {
     /// A JWT whose signature and claims were checked.
-    Jwt(Arc<AccessToken>),
+    Jwt(Arc<VerifiedToken>),
     /// A reference that is known.
     Opaque {
         /// The row.
@@ -110,8 +113,9 @@ impl PresentedToken {
     /// # Errors
     /// Where the database fails.
     pub async fn live(&self, app: &App) -> Result<LiveToken, Fault> {
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(LiveToken::Ended) };
         let mark = revocation_mark(app, self.jti());
-        let grant = match self.basis(app, mark).await? {
+        let grant = match self.basis(app, &client, mark).await? {
             Basis::Nothing => return Ok(LiveToken::Ended),
             Basis::Client => return Ok(LiveToken::OfClient),
             Basis::Grant(grant) => grant,
@@ -121,24 +125,46 @@ impl PresentedToken {
         Ok(found.map_or(LiveToken::Ended, |live| LiveToken::OfGrant(Box::new(live))))
     }
 
-    /// Whether [`PresentedToken::live`] would say anything but that it has ended.
+    /// Whether [`PresentedToken::live`] would say anything but that it has ended. A JWT that was found live a moment ago is
+    /// looked for again only where something may have ended since.
     ///
     /// # Errors
     /// As there.
     pub async fn is_live(&self, app: &App) -> Result<bool, Fault> {
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(false) };
+        // Before the look: what ends while it is under way counts as having ended after it.
+        let (endings, now) = (app.store.endings(), app.clock.now());
+        if let (Self::Jwt(token), Some(endings)) = (self, endings)
+            && token.known.holds(endings, now)
+        {
+            return Ok(true);
+        }
+        let Some(ends_at) = Box::pin(self.lives_until(app, &client, now)).await? else { return Ok(false) };
+        if let (Self::Jwt(token), Some(endings)) = (self, endings) {
+            token.known.remember(endings, now, ends_at);
+        }
+        Ok(true)
+    }
+
+    /// When it ends unless something ends it before; `None` where it has ended. Its own `exp` isn't looked at.
+    async fn lives_until(
+        &self,
+        app: &App,
+        client: &RegisteredClient,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, Fault> {
         let mark = revocation_mark(app, self.jti());
-        match self.basis(app, mark).await? {
-            Basis::Nothing => Ok(false),
-            Basis::Client => Ok(true),
+        match self.basis(app, client, mark).await? {
+            Basis::Nothing => Ok(None),
+            Basis::Client => Ok(Some(Timestamp::from_micros(i64::MAX))),
             Basis::Grant(grant) => {
                 let idle = app.settings.sessions.idle_timeout.as_secs();
-                app.store.grant_stands(grant, mark, idle, app.clock.now()).await
+                app.store.grant_stands_until(grant, mark, idle, now).await
             }
         }
     }
 
-    async fn basis(&self, app: &App, mark: [u8; 32]) -> Result<Basis, Fault> {
-        let Some(client) = app.client(self.client_id()).await? else { return Ok(Basis::Nothing) };
+    async fn basis(&self, app: &App, client: &RegisteredClient, mark: [u8; 32]) -> Result<Basis, Fault> {
         Ok(match self {
             Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
                 // As for an opaque one below; a JWT names no row, but its second.

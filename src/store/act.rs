@@ -1,7 +1,7 @@
 //! What an act sees of a database: statements in, rows out.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use keyward_entities::{Cell, Cells, NULL, Record, StatementText};
 use sea_orm::sea_query::{Alias, Query};
@@ -14,14 +14,46 @@ use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgArguments, PgConnection, PgPool, Postgres};
 use sqlx::{Arguments, AssertSqlSafe};
 
+use super::Change;
 use crate::fault::Fault;
 
 /// The connection that an act runs on.
 #[derive(Debug)]
 pub struct Act<'t> {
     pub(super) connection: Connection<'t>,
-    /// Set where the act changes what every node keeps in memory.
-    pub(super) changed: &'t AtomicBool,
+    /// What the act notes of itself.
+    pub(super) notes: &'t Notes,
+}
+
+/// What an act notes of itself while it runs, for who runs it.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// It changes what every node keeps in memory.
+    directory: AtomicBool,
+    /// It ends what a token may rest on.
+    ending: AtomicBool,
+}
+
+impl Notes {
+    /// Clients, scopes, roles or keys are changed.
+    pub(super) fn directory(&self) {
+        self.directory.store(true, Ordering::Relaxed);
+    }
+
+    /// A grant is ended.
+    pub(super) fn ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether anything was ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ending.load(Ordering::Relaxed)
+    }
+
+    /// What every node is to hear of.
+    pub(super) fn change(&self) -> Change {
+        if self.directory.load(Ordering::Relaxed) { Change::Directory } else { Change::None }
+    }
 }
 
 #[derive(Debug)]

@@ -12,7 +12,7 @@ impl Store {
     /// # Errors
     /// Where the database fails: then none is written.
     pub async fn write_audit(&self, events: Vec<audit_event::Model>) -> Result<(), Fault> {
-        self.act(move |mut act| {
+        self.act_adding(move |mut act| {
             Box::pin(async move {
                 for event in events {
                     act.insert(event).await?;

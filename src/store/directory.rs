@@ -2,7 +2,6 @@
 //! when the version has changed; and the small facts about this installation, of which the version is one.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::Ordering;
 
 use keyward_entities::{client, client_audience, role as role_row, role_inclusion, scope, server_fact};
 use keyward_protocol::client_metadata::{ClientMetadata, ResourceTokens};
@@ -228,7 +227,7 @@ pub(super) async fn changed(act: &mut Act<'_>) -> Result<(), Fault> {
     if act.run(&update).await? != 1 {
         return Err(Fault::broken("the directory has no version"));
     }
-    act.changed.store(true, Ordering::Relaxed);
+    act.notes.directory();
     if act.backend() == DbBackend::Postgres {
         // In the transaction: PostgreSQL tells those who listen when it is committed, and never before.
         let notify = Statement::from_sql_and_values(act.backend(), "SELECT pg_notify($1, '')", [CHANGES.into()]);

@@ -34,7 +34,7 @@ impl Store {
     pub async fn use_once(&self, mark: [u8; 32], expires_at: Timestamp, now: Timestamp) -> Result<bool, Fault> {
         let Some(redis) = &self.redis else {
             return self
-                .act(move |mut act| Box::pin(async move { replay::set(&mut act, mark, expires_at).await }))
+                .act_adding(move |mut act| Box::pin(async move { replay::set(&mut act, mark, expires_at).await }))
                 .await;
         };
         // A span and not a moment: the clock of Redis may differ from ours.

@@ -156,25 +156,25 @@ impl Store {
         .await
     }
 
-    /// Whether [`Store::find_live_grant`] would find one. This is what introspection asks for each JWT: nothing is read
-    /// but what decides.
+    /// Until when [`Store::find_live_grant`] would find one, unless something ends it before; `None` where it wouldn't. This
+    /// is what introspection asks for a JWT: nothing is read but what decides.
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn grant_stands(
+    pub async fn grant_stands_until(
         &self,
         id: Uuid,
         revocation_mark: [u8; 32],
         idle_timeout: u64,
         now: Timestamp,
-    ) -> Result<bool, Fault> {
+    ) -> Result<Option<Timestamp>, Fault> {
         static TEXT: StatementText = StatementText::new();
         self.read(move |mut act| {
             Box::pin(async move {
                 let mark = revocation_mark.to_vec();
                 let statement = act.fixed(&TEXT, vec![mark.clone().into(), id.into()], || select_standing(id, mark));
                 let mut rows = act.rows(statement).await?;
-                let Some(row) = rows.first_mut() else { return Ok(false) };
+                let Some(row) = rows.first_mut() else { return Ok(None) };
                 let ended_at: Option<i64> = row.take("ended_at")?;
                 let expires_at: i64 = row.take("expires_at")?;
                 let tied_to_session: bool = row.take("tied_to_session")?;
@@ -185,7 +185,8 @@ impl Store {
                     user: owner.user_lives(),
                     session: owner.session_stands(idle_timeout, now) || !tied_to_session,
                 };
-                Ok(standing.all() && revoked.is_none())
+                let ends_at = owner.ends_at(Timestamp::from_micros(expires_at), tied_to_session, idle_timeout);
+                Ok((standing.all() && revoked.is_none()).then_some(ends_at))
             })
         })
         .await
@@ -305,6 +306,7 @@ impl Store {
 
 /// Ends a grant inside an act, and gives whether it had stood.
 pub(super) async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Timestamp) -> Result<u64, Fault> {
+    act.notes.ending();
     let update = Query::update()
         .table(grant::Entity)
         .value(grant::Column::EndedAt, now.micros())

@@ -34,7 +34,7 @@ pub mod user;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures_util::future::BoxFuture;
 use uuid::Uuid;
@@ -102,10 +102,13 @@ enum Change {
     Directory,
 }
 
-impl Change {
-    fn of(changed: &AtomicBool) -> Self {
-        if changed.load(Ordering::Relaxed) { Self::Directory } else { Self::None }
-    }
+/// What an act may do to what tokens rest on: users, sessions, grants, clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Effect {
+    /// It may end some of it.
+    MayEnd,
+    /// It adds and prolongs. Where it ends a grant after all, it notes that.
+    Adds,
 }
 
 /// What an act is known to write before it is run.
@@ -214,17 +217,37 @@ impl Store {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         self.acts.fetch_add(1, Ordering::Relaxed);
-        self.act_in_transaction(Undoes::Itself, act).await
+        self.act_in_transaction(Undoes::Itself, Effect::MayEnd, act).await
     }
 
-    async fn act_in_transaction<T, F>(&self, undoes: Undoes, act: F) -> Result<T, Fault>
+    /// As [`Store::act`], for what ends nothing that a token may rest on.
+    pub(crate) async fn act_adding<T, F>(&self, act: F) -> Result<T, Fault>
+    where
+        T: Send + 'static,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
+    {
+        self.acts.fetch_add(1, Ordering::Relaxed);
+        self.act_in_transaction(Undoes::Itself, Effect::Adds, act).await
+    }
+
+    /// How many times something that tokens rest on may have ended since the start: whoever finds the same number again
+    /// knows that what stood before stands still, but for its own end and for what other processes do. `None` where other
+    /// nodes do as much as this one.
+    pub fn endings(&self) -> Option<u64> {
+        match &self.backend {
+            Backend::Sqlite(database) => Some(database.endings()),
+            Backend::Postgres(_) => None,
+        }
+    }
+
+    async fn act_in_transaction<T, F>(&self, undoes: Undoes, effect: Effect, act: F) -> Result<T, Fault>
     where
         T: Send + 'static,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send + 'static,
     {
         let inside = self.gate.enter()?;
         let (outcome, change) = match &self.backend {
-            Backend::Sqlite(database) => database.act(undoes, act, inside).await?,
+            Backend::Sqlite(database) => database.act(undoes, effect, act, inside).await?,
             Backend::Postgres(database) => {
                 let done = Box::pin(database.act(act)).await?;
                 drop(inside);
@@ -239,7 +262,7 @@ impl Store {
 
     /// Runs an act that decides from rows which it needn't lock, and mostly writes one [`Outcome`](outcome::Outcome): on
     /// PostgreSQL without a transaction, on SQLite without a savepoint. `None` says that it needs a transaction after all; it
-    /// is then run again in one.
+    /// is then run again in one. It ends nothing but grants.
     pub(crate) async fn act_alone<R, T>(&self, writes: Writes, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
     where
         R: Send + Sync + 'static,
@@ -248,8 +271,8 @@ impl Store {
         self.acts.fetch_add(1, Ordering::Relaxed);
         if let (Backend::Postgres(database), Writes::One) = (&self.backend, writes) {
             let _inside = self.gate.enter()?;
-            let changed = AtomicBool::new(false);
-            let mut own = Act { connection: database.alone().await?, changed: &changed };
+            let notes = act::Notes::default();
+            let mut own = Act { connection: database.alone().await?, notes: &notes };
             if let Some(done) = act(&mut own, &request).await? {
                 return Ok(done);
             }
@@ -258,7 +281,7 @@ impl Store {
             Writes::One => Undoes::All,
             Writes::More => Undoes::Itself,
         };
-        self.act_in_transaction(undoes, move |mut own| {
+        self.act_in_transaction(undoes, Effect::Adds, move |mut own| {
             Box::pin(async move {
                 let done = act(&mut own, &request).await?;
                 done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))

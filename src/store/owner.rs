@@ -70,6 +70,16 @@ impl OwnerStanding {
     pub(super) fn session_stands(&self, idle_timeout: u64, now: Timestamp) -> bool {
         self.session_times.is_some_and(|times| stands(&times, idle_timeout, now))
     }
+
+    /// As [`end_of`].
+    pub(super) fn ends_at(&self, of_grant: Timestamp, tied_to_session: bool, idle_timeout: u64) -> Timestamp {
+        end_of(of_grant, self.session_times.filter(|_| tied_to_session), idle_timeout)
+    }
+}
+
+/// When a grant ends unless it is used before: by itself, or with the session that it is tied to.
+fn end_of(of_grant: Timestamp, session: Option<SessionTimes>, idle_timeout: u64) -> Timestamp {
+    session.map_or(of_grant, |times| of_grant.min(ends_at(&times, idle_timeout)))
 }
 
 fn select_session_times(select: &mut SelectStatement) {
@@ -131,10 +141,7 @@ impl Owner {
     ) -> LiveGrant {
         let session_stands = self.session_stands(idle_timeout, now);
         let of_grant = Timestamp::from_micros(grant.expires_at);
-        let ends_at = match self.session_times {
-            Some(times) if grant.tied_to_session => of_grant.min(ends_at(&times, idle_timeout)),
-            _ => of_grant,
-        };
+        let ends_at = end_of(of_grant, self.session_times.filter(|_| grant.tied_to_session), idle_timeout);
         LiveGrant {
             grant,
             subject: self.subject.unwrap_or_default(),

@@ -1,6 +1,5 @@
 //! PostgreSQL: a fixed pool, and a transaction for each act.
 
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,7 +11,7 @@ use sea_orm::{
 use sqlx::postgres::PgListener;
 use tokio::sync::OnceCell;
 
-use super::act::{Alone, Connection, was_dead};
+use super::act::{Alone, Connection, Notes, was_dead};
 use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 
@@ -78,11 +77,11 @@ impl Database {
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
         let transaction = self.begin().await?;
-        let changed = AtomicBool::new(false);
-        match act(Act { connection: Connection::Transaction(&transaction), changed: &changed }).await {
+        let notes = Notes::default();
+        match act(Act { connection: Connection::Transaction(&transaction), notes: &notes }).await {
             Ok(outcome) => {
                 transaction.commit().await?;
-                Ok((outcome, Change::of(&changed)))
+                Ok((outcome, notes.change()))
             }
             Err(fault) => {
                 if let Err(error) = transaction.rollback().await {
@@ -116,7 +115,7 @@ impl Database {
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
-        let changed = AtomicBool::new(false);
-        read(Act { connection: self.alone().await?, changed: &changed }).await
+        let notes = Notes::default();
+        read(Act { connection: self.alone().await?, notes: &notes }).await
     }
 }

@@ -169,7 +169,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn touch_session(&self, id: Uuid, now: Timestamp) -> Result<(), Fault> {
-        self.act(move |mut act| Box::pin(async move { touch(&mut act, id, now).await })).await
+        self.act_adding(move |mut act| Box::pin(async move { touch(&mut act, id, now).await })).await
     }
 }
 

@@ -1,14 +1,14 @@
 //! SQLite: one writer thread with group commit, and a few connections that read in place.
 //!
-//! The writer takes up to 256 waiting acts into one `BEGIN IMMEDIATE … COMMIT`, each in a savepoint of its own, and
-//! answers only after the commit: one wait for the disk serves them all. Reads run on the calling thread, for a point
+//! The writer takes up to 256 waiting acts into one `BEGIN IMMEDIATE … COMMIT`, those of many statements each in a savepoint of its
+//! own, and answers only after the commit: one wait for the disk serves them all. Reads run on the calling thread, for a point
 //! read takes a few microseconds and handing it to another thread takes ten times that.
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -18,8 +18,8 @@ use rusqlite::{Connection as Sqlite, OpenFlags};
 use sea_orm::{ConnectOptions, Database as SeaOrm, DatabaseConnection};
 use tokio::sync::{mpsc, oneshot};
 
-use super::act::Connection;
-use super::{Act, Change, StoreOptions};
+use super::act::{Connection, Notes};
+use super::{Act, Change, Effect, StoreOptions};
 use crate::fault::Fault;
 use crate::settings::Synchronous;
 
@@ -31,10 +31,18 @@ const LOG_PAGES: i64 = 16_000;
 /// Acts that may wait; more callers wait before they are queued.
 const QUEUE: usize = 1024;
 
-/// Runs inside the transaction and gives what answers the caller after the commit, and whether the transaction still
-/// stands. Where none could be begun, it gets the fault instead.
-type Job = Box<dyn FnOnce(Result<&mut Sqlite, &Fault>) -> (Answer, Transaction) + Send>;
+/// Runs inside the transaction. Where none could be begun, it gets the fault instead.
+type Job = Box<dyn FnOnce(Result<&mut Sqlite, &Fault>) -> Left + Send>;
 type Answer = Box<dyn FnOnce(Result<(), &Fault>) + Send>;
+
+/// What a job leaves behind.
+struct Left {
+    /// Answers the caller after the commit.
+    answer: Answer,
+    transaction: Transaction,
+    /// Something that tokens rest on may have ended.
+    ended: bool,
+}
 
 /// What an act leaves of the transaction that it shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +68,8 @@ pub(super) enum Undoes {
 pub(super) struct Database {
     path: PathBuf,
     writer: mpsc::Sender<Job>,
+    /// Transactions by which something that tokens rest on may have ended; never 0.
+    endings: Arc<AtomicU64>,
     readers: Vec<Mutex<Option<Sqlite>>>,
     next_reader: AtomicUsize,
     busy_timeout: Duration,
@@ -70,12 +80,21 @@ impl Database {
         let busy_timeout = Duration::from_secs(options.busy_timeout);
         let connection = open_writer(path, options, busy_timeout)?;
         let (writer, jobs) = mpsc::channel(QUEUE);
+        let endings = Arc::new(AtomicU64::new(1));
         std::thread::Builder::new()
             .name("sqlite-writer".into())
-            .spawn(move || write(connection, jobs))
+            .spawn({
+                let endings = Arc::clone(&endings);
+                move || write(connection, jobs, &endings)
+            })
             .map_err(Fault::broken)?;
         let readers = (0..options.max_connections.clamp(1, 64)).map(|_| Mutex::new(None)).collect();
-        Ok(Self { path: path.to_owned(), writer, readers, next_reader: AtomicUsize::new(0), busy_timeout })
+        Ok(Self { path: path.to_owned(), writer, endings, readers, next_reader: AtomicUsize::new(0), busy_timeout })
+    }
+
+    /// See [`Store::endings`](super::Store::endings).
+    pub(super) fn endings(&self) -> u64 {
+        self.endings.load(Ordering::Acquire)
     }
 
     pub(super) async fn migrate(&self) -> Result<(), Fault> {
@@ -86,6 +105,7 @@ impl Database {
     pub(super) async fn act<T, F>(
         &self,
         undoes: Undoes,
+        effect: Effect,
         act: F,
         held: impl Send + 'static,
     ) -> Result<(T, Change), Fault>
@@ -95,11 +115,13 @@ impl Database {
     {
         let (sender, receiver) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
+            let notes = Notes::default();
             let (outcome, transaction) = match (connection, undoes) {
-                (Ok(connection), Undoes::Itself) => in_savepoint(connection, act),
-                (Ok(connection), Undoes::All) => in_transaction(connection, act),
+                (Ok(connection), Undoes::Itself) => in_savepoint(connection, &notes, act),
+                (Ok(connection), Undoes::All) => in_transaction(connection, &notes, act),
                 (Err(fault), _) => (Err(shared(fault)), Transaction::Lost),
             };
+            let outcome = outcome.map(|outcome| (outcome, notes.change()));
             let answer: Answer = Box::new(move |committed| {
                 drop(held);
                 let answer = match committed {
@@ -110,7 +132,7 @@ impl Database {
                 // A caller that went away doesn't want the answer.
                 let _ = sender.send(answer);
             });
-            (answer, transaction)
+            Left { answer, transaction, ended: effect == Effect::MayEnd || notes.has_ended() }
         });
         self.writer.send(job).await.map_err(|_| Fault::broken("the database's writer has stopped"))?;
         receiver.await.map_err(|_| Fault::broken("the database's writer has stopped"))?
@@ -135,8 +157,7 @@ impl Database {
             Some(connection) => connection,
             empty => empty.insert(open_reader(&self.path, self.busy_timeout)?),
         };
-        let changed = AtomicBool::new(false);
-        now_or_never(read(Act { connection: Connection::Sqlite(connection), changed: &changed }))
+        now_or_never(read(Act { connection: Connection::Sqlite(connection), notes: &Notes::default() }))
     }
 }
 
@@ -193,23 +214,24 @@ fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Sqlite, Fault> {
 }
 
 /// The writer thread: it ends when the store is dropped.
-fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>) {
+fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>, endings: &AtomicU64) {
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
         if let Err(fault) = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from) {
             tracing::error!(error = %fault, "the database refused a transaction");
-            first(Err(&fault)).0(Err(&fault));
+            (first(Err(&fault)).answer)(Err(&fault));
             continue;
         }
-        let (answer, mut transaction) = first(Ok(&mut connection));
+        let Left { answer, mut transaction, mut ended } = first(Ok(&mut connection));
         answers.push(answer);
         while transaction == Transaction::Stands
             && answers.len() < BATCH
             && let Ok(job) = jobs.try_recv()
         {
-            let (answer, left) = job(Ok(&mut connection));
-            answers.push(answer);
-            transaction = left;
+            let left = job(Ok(&mut connection));
+            answers.push(left.answer);
+            transaction = left.transaction;
+            ended |= left.ended;
         }
         let committed = match transaction {
             Transaction::Stands => connection.execute_batch("COMMIT").map_err(Fault::from),
@@ -222,6 +244,10 @@ fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>) {
             {
                 tracing::error!(%error, "the database refused a rollback");
             }
+        }
+        // Before anybody is told: who looks after that finds what has ended ended.
+        if ended {
+            endings.fetch_add(1, Ordering::Release);
         }
         for answer in answers {
             answer(committed.as_ref().map(|&()| ()));
@@ -240,7 +266,7 @@ fn shared(fault: &Fault) -> Fault {
 
 /// Runs an act so that a fault undoes it and nothing else. Some faults (a full disk, a failing one, no memory) make
 /// SQLite undo the whole transaction: a savepoint after that would begin another and be committed by its release.
-fn in_savepoint<T, F>(connection: &mut Sqlite, act: F) -> (Result<(T, Change), Fault>, Transaction)
+fn in_savepoint<T, F>(connection: &mut Sqlite, notes: &Notes, act: F) -> (Result<T, Fault>, Transaction)
 where
     F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
 {
@@ -251,7 +277,7 @@ where
     if let Err(fault) = run(connection, "SAVEPOINT act") {
         return (Err(fault), left(connection));
     }
-    let outcome = run_act(connection, act);
+    let outcome = run_act(connection, notes, act);
     if left(connection) == Transaction::Lost {
         return (outcome, Transaction::Lost);
     }
@@ -266,25 +292,23 @@ where
 }
 
 /// Runs an act so that a fault after a write loses the transaction.
-fn in_transaction<T, F>(connection: &mut Sqlite, act: F) -> (Result<(T, Change), Fault>, Transaction)
+fn in_transaction<T, F>(connection: &mut Sqlite, notes: &Notes, act: F) -> (Result<T, Fault>, Transaction)
 where
     F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
 {
     let before = connection.total_changes();
-    let outcome = run_act(connection, act);
+    let outcome = run_act(connection, notes, act);
     match outcome.is_ok() || connection.total_changes() == before {
         true => (outcome, left(connection)),
         false => (outcome, Transaction::Lost),
     }
 }
 
-fn run_act<T, F>(connection: &mut Sqlite, act: F) -> Result<(T, Change), Fault>
+fn run_act<T, F>(connection: &mut Sqlite, notes: &Notes, act: F) -> Result<T, Fault>
 where
     F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
 {
-    let changed = AtomicBool::new(false);
-    now_or_never(act(Act { connection: Connection::Sqlite(connection), changed: &changed }))
-        .map(|outcome| (outcome, Change::of(&changed)))
+    now_or_never(act(Act { connection: Connection::Sqlite(connection), notes }))
 }
 
 /// Whether SQLite is still in the transaction that was begun.
@@ -302,7 +326,6 @@ pub(super) fn now_or_never<T>(future: impl Future<Output = Result<T, Fault>>) ->
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::mpsc::sync_channel;
 
     use sea_orm::{DbBackend, Statement};
@@ -313,6 +336,7 @@ mod tests {
         let written = database
             .act(
                 Undoes::Itself,
+                Effect::MayEnd,
                 move |mut act| {
                     Box::pin(async move {
                         let insert = "INSERT INTO rows (content) VALUES (?)";
@@ -329,6 +353,7 @@ mod tests {
     async fn run(database: &Database, statement: &'static str) -> Result<usize, Fault> {
         let rows = database.act(
             Undoes::Itself,
+            Effect::MayEnd,
             move |mut act| {
                 Box::pin(async move { Ok(act.rows(Statement::from_string(DbBackend::Sqlite, statement)).await?.len()) })
             },
@@ -355,6 +380,7 @@ mod tests {
             leader
                 .act(
                     Undoes::Itself,
+                    Effect::MayEnd,
                     move |mut act| {
                         Box::pin(async move {
                             let _ = leads.send(());
@@ -393,6 +419,7 @@ mod tests {
     async fn break_off(database: &Database, undoes: Undoes, writes: bool) -> Result<(), Fault> {
         let broken = database.act(
             undoes,
+            Effect::MayEnd,
             move |mut act| {
                 Box::pin(async move {
                     if writes {
@@ -421,6 +448,7 @@ mod tests {
             let (leads, led) = oneshot::channel();
             let leader = database.act(
                 Undoes::Itself,
+                Effect::MayEnd,
                 move |_| {
                     Box::pin(async move {
                         let _ = leads.send(());

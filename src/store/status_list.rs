@@ -44,7 +44,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn lease_status_block(&self, now: Timestamp) -> Result<Lease, Fault> {
-        self.act(move |mut act| Box::pin(async move { lease(&mut act, now).await })).await
+        self.act_adding(move |mut act| Box::pin(async move { lease(&mut act, now).await })).await
     }
 
     /// The numbers of the lists.

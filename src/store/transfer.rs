@@ -15,9 +15,8 @@ use keyward_entities::{
 use rusqlite::{Connection as Sqlite, ErrorCode, OpenFlags};
 use sea_orm::sea_query::{Alias, Expr, ExprTrait, Order, Query};
 use sea_orm::{DbBackend, Statement, Value};
-use std::sync::atomic::AtomicBool;
 
-use super::act::{Connection, select_record};
+use super::act::{Connection, Notes, select_record};
 use super::{Act, BackendKind, Store};
 use crate::fault::Fault;
 
@@ -252,6 +251,5 @@ fn on_source<T, F>(source: &mut Sqlite, read: F) -> Result<T, Fault>
 where
     F: for<'t> FnOnce(Act<'t>) -> futures_util::future::BoxFuture<'t, Result<T, Fault>>,
 {
-    let changed = AtomicBool::new(false);
-    super::sqlite::now_or_never(read(Act { connection: Connection::Sqlite(source), changed: &changed }))
+    super::sqlite::now_or_never(read(Act { connection: Connection::Sqlite(source), notes: &Notes::default() }))
 }

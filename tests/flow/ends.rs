@@ -6,7 +6,7 @@ use keyward::audit::{AuditEvent, AuditKind};
 use keyward_protocol::client_metadata::AccessTokenFormat;
 
 use crate::support::status::is_revoked;
-use crate::support::{Browser, ClientSpec, TestServer};
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 /// What ends the tokens of an authorization.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,6 +65,8 @@ async fn issue_and_end(server: &TestServer, end: End, client: &str, index: usize
         End::RefreshTokenReused => {
             assert_eq!(server.refresh(client, &refresh).await.status, 200);
             server.advance(31);
+            // Found live a moment before it ends, as in all other cases.
+            assert_eq!(server.introspect(client, &access).await.json()["active"], true, "{end:?}");
             assert_eq!(server.refresh(client, &refresh).await.error(), "invalid_grant");
         }
         End::SignedOut => {
@@ -125,6 +127,24 @@ on_each_database! {
         // It works again, for what is granted anew.
         let fresh = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
         assert_eq!(server.refresh("shop", &fresh).await.status, 200);
+    }
+
+    // What this node ends is ended at once; what another process ends is so when that process says it, for it waits.
+    async fn what_another_process_ends_is_ended_when_it_says_so(server) {
+        let user = server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let token = server.tokens("shop", "ada").await["access_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.introspect("shop", &token).await.json()["active"], true);
+        let other = server.second_node().await;
+        let event = other.app.audit_record(AuditEvent::by_cli(AuditKind::UserChanged)).unwrap();
+        other.app.store.set_user_disabled(user.id, true, server.app.clock.now(), event).await.unwrap();
+        let (app, clock) = (&other.app, &server.app.clock);
+        let ((), ()) = tokio::join!(app.until_heard(), async {
+            tokio::task::yield_now().await;
+            clock.advance(1);
+        });
+        assert_eq!(server.introspect("shop", &token).await.text, "{\"active\":false}");
+        other.stop().await;
     }
 
     async fn of_jwts_in_a_list(server) {
@@ -195,4 +215,39 @@ on_each_database! {
             }
         }
     }
+}
+
+/// On SQLite a JWT that was found live is looked for again when something may have ended, or a second later.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_known_to_be_live_is_not_looked_for() {
+    let server = TestServer::on(TestDatabase::sqlite()).await;
+    for user in ["ada", "bob"] {
+        server.add_user(user).await;
+    }
+    server.add_client(ClientSpec::web("shop")).await;
+    server.add_client(ClientSpec::machine("batch")).await;
+    let own = server.token("batch", &[("grant_type", "client_credentials")]).await.json();
+    let tokens = server.tokens("shop", "ada").await;
+    for (client, token) in [("shop", &tokens), ("batch", &own)] {
+        let token = token["access_token"].as_str().unwrap();
+        let looks = async || {
+            let before = server.app.store.uses().0;
+            assert_eq!(server.introspect(client, token).await.json()["active"], true, "{client}");
+            server.app.store.uses().0 - before
+        };
+        assert!(looks().await > 0, "{client}");
+        assert_eq!((looks().await, looks().await), (0, 0), "{client}");
+        // Who refreshes ends nothing, and who signs out might.
+        let refreshed = server.tokens("shop", "bob").await;
+        looks().await;
+        let refreshed = server.refresh("shop", refreshed["refresh_token"].as_str().unwrap()).await;
+        assert_eq!((refreshed.status, looks().await), (200, 0), "{client}");
+        let refresh = refreshed.json()["refresh_token"].as_str().unwrap().to_owned();
+        assert_eq!(server.revoke("shop", &refresh).await.status, 200);
+        assert!(looks().await > 0, "{client}");
+        assert_eq!(looks().await, 0, "{client}");
+        server.advance(1);
+        assert!(looks().await > 0, "{client}");
+    }
+    server.stop().await;
 }

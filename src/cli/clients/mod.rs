@@ -210,6 +210,9 @@ async fn set_disabled(app: &App, client_id: &str, disabled: bool) -> Result<Repo
     let event = app.audit_record(event)?;
     let changed = app.store.set_client_disabled(client_id, disabled, app.clock.now(), event).await?;
     let changed = changed.ok_or_else(|| ClientProblem::Unknown(client_id.to_owned()))?;
+    if changed && disabled {
+        app.until_heard().await;
+    }
     let line = if changed { format!("{state} {client_id}") } else { format!("{client_id} was {state} before") };
     Ok(Report::line(json!({ "client_id": client_id, "disabled": disabled }), line))
 }
@@ -221,5 +224,6 @@ async fn delete(app: &App, client_id: &str, yes: bool) -> Result<Report, Failure
     }
     let event = AuditEvent::by_cli(AuditKind::ClientDeleted).client(client_id);
     app.store.delete_client(client.id, app.audit_record(event)?).await?;
+    app.until_heard().await;
     Ok(Report::line(json!({ "client_id": client_id }), format!("deleted {client_id}")))
 }

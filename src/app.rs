@@ -493,7 +493,15 @@ impl App {
         Ok(verified)
     }
 
-    /// Waits until every node acts by what was ended: a command says that something is over when it is.
+    /// Waits until no node takes for live what was ended: a command says that something is over when it is. Where each looks
+    /// into the database itself there is nothing to wait for.
+    pub async fn until_ended(&self) {
+        if self.store.endings().is_some() {
+            self.until_heard().await;
+        }
+    }
+
+    /// Waits until every node acts by what was changed of clients, scopes, roles or keys.
     pub async fn until_heard(&self) {
         self.clock.sleep_millis(PROPAGATION * 1000).await;
     }

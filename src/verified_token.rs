@@ -7,9 +7,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use keyward_guard::AccessToken;
 use keyward_protocol::Timestamp;
 
+use crate::app::PROPAGATION;
+
 /// How long a token that was found live is taken for live without another look, in microseconds. On this node nothing can
 /// end it unnoticed; a command ends what it ends in a process of its own, and waits so long before it says so.
 pub const LOOK_AGAIN_MICROS: i64 = 1_000_000;
+const _: () = assert!(LOOK_AGAIN_MICROS <= PROPAGATION.cast_signed() * 1_000_000);
 
 /// A JWT whose signature and claims were found right.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ impl KnownLive {
     /// Whether it was found live a short while ago and nothing has ended since.
     pub fn holds(&self, endings: u64, now: Timestamp) -> bool {
         let look_again_at = self.look_again_at.load(Ordering::Acquire);
-        // A clock that was set back makes nothing last longer.
+        // A clock that is set back makes it last no longer than by what it is set back, and by a second at the most.
         let since = look_again_at.saturating_sub(LOOK_AGAIN_MICROS);
         self.endings.load(Ordering::Acquire) == endings && (since..look_again_at).contains(&now.micros())
     }

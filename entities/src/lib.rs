@@ -343,7 +343,7 @@ entity! {
 entity! {
     /// What a person granted a client by one authorization: the family of its refresh tokens.
     grant = "grants" {
-        /// In the order of time. Tokens carry it: it tells no more than their `auth_time`.
+        /// In the order of time. Tokens carry it: it says when the authorization was given.
         key id: Uuid,
         user_id: Uuid,
         client: Uuid,

@@ -346,7 +346,7 @@ async fn set_password(app: &App, user: &user::Model, stdin: bool) -> Result<Repo
     let hash = app.passwords.hash(password, app.random.bytes()?).await?;
     let event = app.audit_record(AuditEvent::by_cli(AuditKind::PasswordSet).subject(user.subject.clone()))?;
     app.store.set_password(user.id, hash, app.clock.now(), event).await?;
-    app.until_heard().await;
+    app.until_ended().await;
     let line = format!("set the password of {}; sessions and tokens ended", user.username);
     Ok(Report::line(json!({ "sub": user.subject, "username": user.username }), line))
 }
@@ -361,7 +361,7 @@ async fn set_disabled(app: &App, user: &user::Model, disabled: bool) -> Result<R
     let event = AuditEvent::by_cli(AuditKind::UserChanged).subject(user.subject.clone()).detail("disabled", disabled);
     app.store.set_user_disabled(user.id, disabled, app.clock.now(), app.audit_record(event)?).await?;
     if disabled {
-        app.until_heard().await;
+        app.until_ended().await;
     }
     Ok(Report::line(json, format!("{state} {}", user.username)))
 }
@@ -374,7 +374,7 @@ async fn delete(app: &App, user: &user::Model, yes: bool) -> Result<Report, Fail
         .subject(user.subject.clone())
         .detail("username", user.username.clone());
     app.store.delete_user(user.id, app.audit_record(event)?).await?;
-    app.until_heard().await;
+    app.until_ended().await;
     let json = json!({ "sub": user.subject, "username": user.username });
     Ok(Report::line(json, format!("deleted {}", user.username)))
 }

@@ -131,9 +131,13 @@ impl PresentedToken {
     /// # Errors
     /// As there.
     pub async fn is_live(&self, app: &App) -> Result<bool, Fault> {
-        let Some(client) = app.client(self.client_id()).await? else { return Ok(false) };
-        // Before the look: what ends while it is under way counts as having ended after it.
+        // Before anything is looked at: what ends meanwhile counts as having ended after it.
         let (endings, now) = (app.store.endings(), app.clock.now());
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(false) };
+        // It is of this client that it was found live, and not of an earlier one of that name.
+        if self.is_older_than(&client) {
+            return Ok(false);
+        }
         if let (Self::Jwt(token), Some(endings)) = (self, endings)
             && token.known.holds(endings, now)
         {
@@ -164,11 +168,21 @@ impl PresentedToken {
         }
     }
 
+    /// Whether it is a JWT that a client got for itself before this client was there.
+    fn is_older_than(&self, client: &RegisteredClient) -> bool {
+        match self {
+            Self::Jwt(token) if !token.other.contains_key("grant_id") => {
+                i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds())
+            }
+            Self::Jwt(_) | Self::Opaque { .. } => false,
+        }
+    }
+
     async fn basis(&self, app: &App, client: &RegisteredClient, mark: [u8; 32]) -> Result<Basis, Fault> {
         Ok(match self {
             Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
                 // As for an opaque one below; a JWT names no row, but its second.
-                None if i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds()) => Basis::Nothing,
+                None if self.is_older_than(client) => Basis::Nothing,
                 None if token.sub != token.client_id || app.store.is_marked(mark).await? => Basis::Nothing,
                 // Its entry, where it has one, says that it ended when the client was disabled.
                 None => match status_list::slot_of(app, token).await? {

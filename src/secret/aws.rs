@@ -21,12 +21,12 @@ use aws_sdk_secretsmanager::operation::get_secret_value::{GetSecretValueError, G
 use aws_smithy_types::body::SdkBody;
 use http_body_util::{LengthLimitError, Limited};
 use serde_json::value::RawValue;
-use url::{Host, Url};
+use url::Url;
 use zeroize::Zeroizing;
 
 use super::kept::{ATTEMPTS, MOST_BYTES, NotRead, field_of};
 use crate::outbound::operator::root_cause;
-use crate::settings::{AwsSettings, SecretReference};
+use crate::settings::{AwsSettings, SecretReference, is_this_machine};
 
 /// What is said of an answer that can't be understood.
 const FOREIGN: &str = "its answer isn't one of AWS Secrets Manager; look at aws.endpoint_url";
@@ -151,12 +151,7 @@ impl Intercept for Guard {
         _: &mut ConfigBag,
     ) -> Result<(), Box<dyn Error + Send + Sync>> {
         let url = Url::parse(context.request().uri())?;
-        let here = match url.host() {
-            Some(Host::Domain(name)) => name == "localhost",
-            Some(Host::Ipv4(address)) => address.is_loopback(),
-            Some(Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
+        let here = url.host_str().is_some_and(is_this_machine);
         if url.scheme() == "https" || here { Ok(()) } else { Err(Insecure.into()) }
     }
 

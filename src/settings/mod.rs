@@ -38,6 +38,7 @@ pub use setting::{Kind, Setting, Weak};
 pub use source::{Sources, environment};
 pub use table::{SIGNING_ALGORITHMS, all};
 pub use value::Seconds;
+pub(crate) use value::is_this_machine;
 
 /// All settings, checked one by one and against each other. `Debug` shows no secret.
 #[derive(Clone, Debug)]

@@ -2,10 +2,11 @@
 //!
 //! Leaves out: the addresses the server listens on; behind a proxy they have nothing in common with this one.
 
-use std::net::IpAddr;
 use std::str::FromStr;
 
-use url::{Host, Url};
+use url::Url;
+
+use super::is_this_machine;
 
 /// A checked public URL. Its text is the issuer, byte for byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,13 +111,8 @@ impl FromStr for PublicUrl {
         if path.contains("//") || !path.bytes().all(plain) {
             return Err("its path may hold only letters, digits, '-', '.', '_', '~' and single slashes".to_owned());
         }
-        let loopback = match url.host() {
-            // RFC 6761 §6.3: names below localhost are this machine too.
-            Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(Host::Ipv4(address)) => IpAddr::V4(address).is_loopback(),
-            Some(Host::Ipv6(address)) => IpAddr::V6(address).is_loopback(),
-            None => return Err("has no host".to_owned()),
-        };
+        let host = url.host_str().ok_or_else(|| "has no host".to_owned())?;
+        let loopback = is_this_machine(host);
         let https = url.scheme() == "https";
         // RFC 9700 §2.6, RFC 8414 §2: the issuer uses https; plain http never leaves the machine.
         if !https && !loopback {
@@ -126,7 +122,7 @@ impl FromStr for PublicUrl {
             text: text.to_owned(),
             https,
             loopback,
-            host: url.host_str().unwrap_or_default().to_owned(),
+            host: host.to_owned(),
             port: url.port(),
             path: path.to_owned(),
         })

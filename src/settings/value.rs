@@ -159,6 +159,14 @@ pub(super) fn sqlite_path(url: &str) -> Option<&str> {
     Some(path.strip_prefix("//").unwrap_or(path))
 }
 
+/// Whether the host of a URL is this machine: `localhost`, a name below it (RFC 6761 §6.3), 127.0.0.0/8 or ::1.
+pub(crate) fn is_this_machine(host: &str) -> bool {
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || host.ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// Whether a PostgreSQL URL leaves this machine without demanding TLS.
 pub(super) fn database_travels_in_clear(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
@@ -167,12 +175,8 @@ pub(super) fn database_travels_in_clear(url: &str) -> bool {
     }
     let parameter = |name: &str| url.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned());
     let host = parameter("host").or_else(|| url.host_str().map(str::to_owned)).unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
     // An empty host or a path is a local socket.
-    let local = host.is_empty()
-        || host.starts_with('/')
-        || host == "localhost"
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let local = host.is_empty() || host.starts_with('/') || is_this_machine(&host);
     let mode = parameter("sslmode").or_else(|| parameter("ssl-mode")).unwrap_or_default();
     !local && !matches!(mode.as_str(), "require" | "verify-ca" | "verify-full")
 }
@@ -193,10 +197,7 @@ pub(super) fn redis_url(text: &str) -> Result<(), String> {
 /// Whether a Redis URL leaves this machine without TLS.
 pub(super) fn redis_travels_in_clear(url: &str) -> bool {
     let Ok(url) = Url::parse(url) else { return false };
-    let host = url.host_str().unwrap_or_default();
-    let bare = host.trim_start_matches('[').trim_end_matches(']');
-    let local = host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
-    url.scheme() == "redis" && !local
+    url.scheme() == "redis" && !is_this_machine(url.host_str().unwrap_or_default())
 }
 
 /// Reads what the names of keys begin with.

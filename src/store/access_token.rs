@@ -120,7 +120,7 @@ impl Store {
     /// Where the database fails.
     pub async fn remember_access_token(&self, token: PlannedToken, client: Uuid) -> Result<bool, Fault> {
         static TEXT: StatementText = StatementText::new();
-        self.act(move |mut act| {
+        self.act_adding(move |mut act| {
             Box::pin(async move {
                 let statement = act.fixed(&TEXT, vec![client.into()], || super::client::standing(client));
                 if act.rows(statement).await?.is_empty() {
@@ -178,6 +178,7 @@ impl Store {
 /// Ends what is remembered of a client's tokens for itself. `now` is in microseconds. The caller has locked the client and
 /// taken its turn with cleaning up.
 pub(super) async fn end_own(act: &mut Act<'_>, client: Uuid, now: i64) -> Result<(), Fault> {
+    act.notes.ending();
     let opaque = Query::delete()
         .from_table(opaque_token::Entity)
         .and_where(Expr::col(opaque_token::Column::Client).eq(client))

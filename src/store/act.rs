@@ -40,7 +40,7 @@ impl Notes {
         self.directory.store(true, Ordering::Relaxed);
     }
 
-    /// A grant is ended.
+    /// Something that a token may rest on is ended.
     pub(super) fn ending(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }

@@ -217,13 +217,15 @@ impl Store {
 /// Stores a code. `None`: somebody has ended, and who it is takes a transaction.
 async fn store_code(act: &mut Act<'_>, issue: &Issue) -> Result<Option<Issued>, Fault> {
     let code = &issue.code;
-    // The rows stay as they are until the code is stored. A session that is touched is locked as for the change at once:
-    // two that share a lock and both want more would wait for each other.
-    static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
-    let [shared, exclusive] = &TEXTS;
-    let (text, lock) = match issue.touch_session {
-        true => (exclusive, LockType::NoKeyUpdate),
-        false => (shared, LockType::Share),
+    // A code by itself needs no user and session that stay as they are: where they end beside it, its redemption finds that,
+    // and a code of nobody is removed when it has expired. A consent is to be found by who ends them. A session that is
+    // touched is locked as for the change at once: two that share a lock and both want more would wait for each other.
+    static TEXTS: [StatementText; 3] = [const { StatementText::new() }; 3];
+    let [unlocked, shared, exclusive] = &TEXTS;
+    let (text, lock) = match (issue.touch_session, &issue.consent) {
+        (true, _) => (exclusive, Some(LockType::NoKeyUpdate)),
+        (false, Some(_)) => (shared, Some(LockType::Share)),
+        (false, None) => (unlocked, None),
     };
     let (client, session) = (code.client, code.session_id);
     let held =
@@ -456,7 +458,8 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
 }
 
 /// Locks the user and the session of a code, and the consent on which it rests, if they still stand as the decision has
-/// seen them: a consent may have grown since, and one that was given anew is another. The statement of an act without a transaction: in one, [`hold_owner`] has locked them before the decision.
+/// seen them: a consent may have grown since, and one that was given anew is another. The statement of an act without a
+/// transaction: in one, [`hold_owner`] has locked them before the decision.
 fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Option<Uuid>) -> Statement {
     static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
     let [without, with] = &TEXTS;
@@ -477,12 +480,15 @@ fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Opti
     })
 }
 
-/// The user of a session, where both and the client stand; none of them can end until the act is over.
-fn select_issuable(client: Uuid, session: Uuid, lock: LockType) -> SelectStatement {
-    select_standing(session)
-        .join_subquery(JoinType::InnerJoin, super::client::standing(client), Alias::new("client"), Expr::val(true))
-        .lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")])
-        .take()
+/// The user of a session, where both and the client stand. The client can't end until the act is over, and user and session
+/// can't where they are locked.
+fn select_issuable(client: Uuid, session: Uuid, lock: Option<LockType>) -> SelectStatement {
+    let mut select = select_standing(session);
+    select.join_subquery(JoinType::InnerJoin, super::client::standing(client), Alias::new("client"), Expr::val(true));
+    if let Some(lock) = lock {
+        select.lock_with_tables(lock, [Alias::new("users"), Alias::new("sessions")]);
+    }
+    select
 }
 
 /// The user of a session, where both stand.

@@ -319,6 +319,7 @@ pub(super) async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Tim
 
 /// Ends every grant of these that stands.
 pub(super) async fn end_all(act: &mut Act<'_>, of: Expr, why: &'static str, now: Timestamp) -> Result<(), Fault> {
+    act.notes.ending();
     let which = of.and(Expr::col(grant::Column::EndedAt).is_null());
     lock_in_order(act, which.clone()).await?;
     let update = Query::update()
@@ -376,6 +377,7 @@ async fn remove(
     client: Option<Uuid>,
     now: i64,
 ) -> Result<(), Fault> {
+    act.notes.ending();
     act.run(&Query::delete().from_table(consent::Entity).and_where(consents).take()).await?;
     // Who was redeeming one of them has by now made the grant that is removed here.
     act.run(&Query::delete().from_table(authorization_code::Entity).and_where(codes).take()).await?;

@@ -107,7 +107,7 @@ enum Change {
 enum Effect {
     /// It may end some of it.
     MayEnd,
-    /// It adds and prolongs. Where it ends a grant after all, it notes that.
+    /// It adds and prolongs. Where it ends something after all, it notes that.
     Adds,
 }
 

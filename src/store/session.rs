@@ -210,6 +210,7 @@ pub(super) async fn touch(act: &mut Act<'_>, id: Uuid, now: Timestamp) -> Result
 }
 
 async fn end(act: &mut Act<'_>, id: Uuid, why: &'static str, now: Timestamp) -> Result<u64, Fault> {
+    act.notes.ending();
     let update = Query::update()
         .table(session::Entity)
         .value(session::Column::EndedAt, now.micros())

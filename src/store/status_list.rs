@@ -105,6 +105,7 @@ impl Store {
     ) -> Result<(), Fault> {
         self.act(move |mut act| {
             Box::pin(async move {
+                act.notes.ending();
                 if !super::replay::set(&mut act, mark, expires_at).await? {
                     return Ok(());
                 }
@@ -206,6 +207,7 @@ pub(super) async fn mark_entries_of_client(act: &mut Act<'_>, client: Uuid, now:
 }
 
 async fn mark_ended(act: &mut Act<'_>, which: Expr, now: i64) -> Result<(), Fault> {
+    act.notes.ending();
     let update = Query::update()
         .table(status_entry::Entity)
         .value(status_entry::Column::EndedAt, now)

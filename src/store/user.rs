@@ -184,7 +184,7 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn rehash_password(&self, id: Uuid, checked: String, fresh: String) -> Result<bool, Fault> {
-        self.act(move |mut act| {
+        self.act_adding(move |mut act| {
             Box::pin(async move {
                 let update = Query::update()
                     .table(user::Entity)
@@ -327,6 +327,7 @@ async fn replace_password(act: &mut Act<'_>, id: Uuid, hash: String, now: Timest
 
 /// Ends every session and every grant of a user, whose row the caller has changed and so locked.
 async fn end_everything(act: &mut Act<'_>, user: Uuid, why: &'static str, now: Timestamp) -> Result<(), Fault> {
+    act.notes.ending();
     let sessions = Query::update()
         .table(session::Entity)
         .value(session::Column::EndedAt, now.micros())

@@ -210,7 +210,7 @@ async fn set_disabled(app: &App, client_id: &str, disabled: bool) -> Result<Repo
     let event = app.audit_record(event)?;
     let changed = app.store.set_client_disabled(client_id, disabled, app.clock.now(), event).await?;
     let changed = changed.ok_or_else(|| ClientProblem::Unknown(client_id.to_owned()))?;
-    if changed && disabled {
+    if disabled {
         app.until_heard().await;
     }
     let line = if changed { format!("{state} {client_id}") } else { format!("{client_id} was {state} before") };

@@ -240,8 +240,8 @@ mod tests {
     const OWN: &str = "Profile data file 'callgrind.out'\n\
         10,000 (100.0%)  PROGRAM TOTALS\n\
         4,000 (40.00%)  /home/ada/.cargo/registry/src/index.crates.io-1/tokio-1.54.0/src/task.rs:tokio::run'2 [/x/keyward]\n\
-        3,000 (30.00%)  src/store/grant.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
-        2,000 (20.00%)  /rustc/abc/library/core/src/ptr.rs:keyward::store::grant::rotate::{{closure}} [/x/keyward]\n\
+        3,000 (30.00%)  src/store/refresh_token.rs:keyward::store::refresh_token::rotate::{{closure}} [/x/keyward]\n\
+        2,000 (20.00%)  /rustc/abc/library/core/src/ptr.rs:keyward::store::refresh_token::rotate::{{closure}} [/x/keyward]\n\
         600 ( 6.00%)  /aws-lc/generated-src/p256.S:p256_mul [/x/keyward]\n\
         300 ( 3.00%)  ./malloc/./malloc/malloc.c:free [/usr/lib/libc.so.6]\n\
         100 ( 1.00%)  ???:0x1234 [/x/keyward]\n";
@@ -263,7 +263,7 @@ mod tests {
                 ("C and assembly without a file", 10),
             ]
         );
-        let rotate = "keyward::store::grant::rotate::{{closure}}";
+        let rotate = "keyward::store::refresh_token::rotate::{{closure}}";
         assert_eq!((report.functions[0].name.as_str(), report.functions[0].instructions), (rotate, 500));
         assert_eq!((report.ours.len(), report.ours[0].name.as_str(), report.ours[0].instructions), (1, rotate, 300));
     }

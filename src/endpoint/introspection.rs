@@ -26,7 +26,7 @@ use crate::http::accept::names;
 use crate::http::client_authentication::{AuthenticatedClient, authenticate};
 use crate::http::json::{self, Failure};
 use crate::store::authorization::LiveGrant;
-use crate::store::grant::PresentedRefreshToken;
+use crate::store::refresh_token::PresentedRefreshToken;
 
 /// `token_use` of an access token.
 const ACCESS_TOKEN: &str = "access_token";

@@ -15,7 +15,7 @@ use crate::http::Incoming;
 use crate::http::client_authentication::authenticate;
 use crate::http::json::{self, Failure};
 use crate::status_list;
-use crate::store::grant::PresentedRefreshToken;
+use crate::store::refresh_token::PresentedRefreshToken;
 
 /// POST `/revoke`.
 pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response {

@@ -1,6 +1,6 @@
-//! Authorization codes and consents: issuing and redeeming.
+//! Authorization codes: issuing and redeeming.
 
-use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, refresh_token, session, user};
+use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, session, user};
 use keyward_keys::MacKey;
 use keyward_protocol::authorization_code::Presented;
 use keyward_protocol::authorization_request::narrow_resources;
@@ -10,14 +10,16 @@ use keyward_protocol::consent::Consented;
 use keyward_protocol::pkce::CodeChallenge;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::{Refusal, Timestamp};
-use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, LockType, OnConflict, Query, SelectStatement};
-use sea_orm::{ColumnTrait, DbBackend, EntityTrait, QueryFilter, QuerySelect, Statement};
+use sea_orm::sea_query::{Alias, Expr, ExprTrait, JoinType, LockType, Query, SelectStatement};
+use sea_orm::{DbBackend, Statement};
 use uuid::Uuid;
 
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
+use super::consent::{consented, give_consent};
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
+use super::refresh_token::NewRefreshToken;
 use super::{Act, Row, Store, Writes};
 use crate::fault::Fault;
 
@@ -78,34 +80,6 @@ pub struct Redemption {
     pub idle_timeout: u64,
     /// The event to write where the code was used before; the act fills in whose it was.
     pub replay_event: audit_event::Model,
-}
-
-/// A refresh token to be stored.
-#[derive(Debug, Clone)]
-pub struct NewRefreshToken {
-    /// The row's id.
-    pub id: Uuid,
-    /// The keyed hash of its secret.
-    pub token_hash: [u8; 32],
-    /// When it ends without use.
-    pub expires_at: Timestamp,
-}
-
-impl NewRefreshToken {
-    /// Its row in this family.
-    pub(super) fn into_row(self, grant_id: Uuid, now: Timestamp) -> refresh_token::Model {
-        refresh_token::Model {
-            id: self.id,
-            token_hash: self.token_hash.to_vec(),
-            grant_id,
-            issued_at: now.micros(),
-            expires_at: self.expires_at.micros(),
-            spent_at: None,
-            successor_id: None,
-            sealed_successor: None,
-            hash_only: None,
-        }
-    }
 }
 
 /// What tokens are made from.
@@ -173,29 +147,6 @@ pub enum Issued {
 }
 
 impl Store {
-    /// What this person has allowed this client.
-    ///
-    /// # Errors
-    /// Where the database fails.
-    pub async fn find_consent(&self, user: Uuid, client: Uuid) -> Result<Option<Consented>, Fault> {
-        static TEXT: StatementText = StatementText::new();
-        let found: Option<consent::Model> = self
-            .read(move |mut act| {
-                Box::pin(async move {
-                    let statement = act.fixed(&TEXT, vec![user.into(), client.into()], || {
-                        let mut select = select_record::<consent::Model>();
-                        select
-                            .and_where(Expr::col(consent::Column::UserId).eq(user))
-                            .and_where(Expr::col(consent::Column::Client).eq(client))
-                            .take()
-                    });
-                    act.rows(statement).await?.first_mut().map(Row::record).transpose()
-                })
-            })
-            .await?;
-        found.map(|row| consented(&row.scope, &row.claims)).transpose()
-    }
-
     /// Stores a code, and the consent it rests on where that is new.
     ///
     /// # Errors
@@ -258,53 +209,6 @@ async fn who_has_ended(act: &mut Act<'_>, client: Uuid) -> Result<Issued, Fault>
     let statement = act.backend().build(&super::client::standing(client));
     let stands = !act.rows(statement).await?.is_empty();
     Ok(if stands { Issued::OwnerEnded } else { Issued::ClientGone })
-}
-
-/// A consent as it is stored.
-fn consented(scope: &str, claims: &str) -> Result<Consented, Fault> {
-    Ok(Consented { scope: ScopeSet::parse(scope).map_err(Fault::broken)?, claims: serde_json::from_str(claims)? })
-}
-
-async fn give_consent(
-    act: &mut Act<'_>,
-    id: Uuid,
-    code: &authorization_code::Model,
-    given: &Consented,
-) -> Result<(), Fault> {
-    let row = consent::Model {
-        id,
-        user_id: code.user_id,
-        client: code.client,
-        scope: given.scope.to_string(),
-        created_at: code.issued_at,
-        updated_at: code.issued_at,
-        claims: serde_json::to_string(&given.claims)?,
-    };
-    let insert = Query::insert()
-        .into_table(consent::Entity)
-        .columns(<consent::Model as keyward_entities::Record>::COLUMNS.iter().map(|&column| Alias::new(column)))
-        .values(keyward_entities::Record::into_values(row).into_iter().map(Into::into))
-        .map_err(Fault::broken)?
-        .on_conflict(OnConflict::columns([consent::Column::UserId, consent::Column::Client]).do_nothing().to_owned())
-        .take();
-    if act.run(&insert).await? == 1 {
-        return Ok(());
-    }
-    // What was allowed before stays allowed: a smaller request doesn't withdraw, nor does another tab's.
-    let select = consent::Entity::find()
-        .filter(consent::Column::UserId.eq(code.user_id))
-        .filter(consent::Column::Client.eq(code.client))
-        .lock_exclusive();
-    let earlier = act.one(select).await?.ok_or_else(|| Fault::broken("a consent is in the way and not there"))?;
-    let both = consented(&earlier.scope, &earlier.claims)?.union(given);
-    let update = Query::update()
-        .table(consent::Entity)
-        .value(consent::Column::Scope, both.scope.to_string())
-        .value(consent::Column::Claims, serde_json::to_string(&both.claims)?)
-        .value(consent::Column::UpdatedAt, code.issued_at)
-        .and_where(Expr::col(consent::Column::Id).eq(earlier.id))
-        .take();
-    act.run(&update).await.map(drop)
 }
 
 /// Locks on PostgreSQL the user and the session of a code, so that what ends either of them, or the consent (which is

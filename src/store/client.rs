@@ -326,7 +326,7 @@ impl Store {
                 super::cleanup::take_turn(&mut act).await?;
                 // Nobody is given a code meanwhile, and whoever is being given one is waited for.
                 act.one(client::Entity::find().filter(client::Column::Id.eq(id)).lock_exclusive()).await?;
-                super::grant::remove_of_client(&mut act, id, event.at).await?;
+                super::removal::remove_of_client(&mut act, id, event.at).await?;
                 let delete =
                     Query::delete().from_table(client::Entity).and_where(Expr::col(client::Column::Id).eq(id)).take();
                 act.run(&delete).await?;

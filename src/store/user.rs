@@ -235,7 +235,7 @@ impl Store {
             Box::pin(async move {
                 super::cleanup::take_turn(&mut act).await?;
                 lock(&mut act, id, LockType::Update).await?;
-                super::grant::remove_of_user(&mut act, id, event.at).await?;
+                super::removal::remove_of_user(&mut act, id, event.at).await?;
                 for delete in [
                     Query::delete()
                         .from_table(session::Entity)

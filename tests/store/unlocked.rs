@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
-use keyward::store::authorization::{NewRefreshToken, PresentedCode, Redeemed, Redemption};
-use keyward::store::grant::{PresentedRefreshToken, Refresh, Refreshed};
+use keyward::store::authorization::{PresentedCode, Redeemed, Redemption};
+use keyward::store::refresh_token::{NewRefreshToken, PresentedRefreshToken, Refresh, Refreshed};
 use keyward_entities::audit_event;
 use keyward_protocol::{authorization_code, refresh_token};
 

@@ -12,7 +12,8 @@ use crate::http::Incoming;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
 use crate::issuer::{self, Beside, Issuing, TokenResponse};
-use crate::store::authorization::{NewRefreshToken, PresentedCode, Redeemed, Redemption};
+use crate::store::authorization::{PresentedCode, Redeemed, Redemption};
+use crate::store::refresh_token::NewRefreshToken;
 
 /// Redeems a code.
 ///

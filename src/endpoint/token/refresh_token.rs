@@ -15,9 +15,8 @@ use crate::http::Incoming;
 use crate::http::client_authentication::AuthenticatedClient;
 use crate::http::json::Failure;
 use crate::issuer::{Beside, Issuing, TokenResponse};
-use crate::store::authorization::NewRefreshToken;
 use crate::store::client::RegisteredClient;
-use crate::store::grant::{PresentedRefreshToken, Refresh, Refreshed, Successor};
+use crate::store::refresh_token::{NewRefreshToken, PresentedRefreshToken, Refresh, Refreshed, Successor};
 
 /// Binds a sealed successor to its use.
 const SUCCESSOR: &[u8] = b"refresh token successor";

@@ -48,7 +48,7 @@ pub const PROPAGATION: u64 = 1;
 const POLL_TIMEOUT_MILLIS: u64 = 5000;
 /// How long what is kept in memory is used without a word from the database, in microseconds: the bound after which a
 /// change is seen on every node.
-const STALE_MICROS: i64 = PROPAGATION.cast_signed() * 1_000_000;
+pub const STALE_MICROS: i64 = PROPAGATION.cast_signed() * 1_000_000;
 /// Pause between two batches of expired rows, in milliseconds.
 const CLEANUP_PAUSE_MILLIS: u64 = 10;
 /// Pause before a broken connection for notices is made anew, in milliseconds.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use keyward_entities::opaque_token;
-use keyward_guard::TokenRefusal;
+use keyward_guard::{AccessToken, TokenRefusal};
 use keyward_protocol::Timestamp;
 use keyward_protocol::opaque_token as opaque;
 use uuid::Uuid;
@@ -13,7 +13,6 @@ use crate::fault::Fault;
 use crate::issuer::parse_grant_name;
 use crate::status_list;
 use crate::store::authorization::LiveGrant;
-use crate::store::client::RegisteredClient;
 use crate::verified_token::VerifiedToken;
 
 /// A token that was issued by this server and hasn't expired. Whether it is live is another question.
@@ -113,9 +112,11 @@ impl PresentedToken {
     /// # Errors
     /// Where the database fails.
     pub async fn live(&self, app: &App) -> Result<LiveToken, Fault> {
-        let Some(client) = app.client(self.client_id()).await? else { return Ok(LiveToken::Ended) };
+        if !self.has_its_client(app).await? {
+            return Ok(LiveToken::Ended);
+        }
         let mark = revocation_mark(app, self.jti());
-        let grant = match self.basis(app, &client, mark).await? {
+        let grant = match self.basis(app, mark).await? {
             Basis::Nothing => return Ok(LiveToken::Ended),
             Basis::Client => return Ok(LiveToken::OfClient),
             Basis::Grant(grant) => grant,
@@ -133,32 +134,28 @@ impl PresentedToken {
     pub async fn is_live(&self, app: &App) -> Result<bool, Fault> {
         // Before anything is looked at: what ends meanwhile counts as having ended after it.
         let (endings, now) = (app.store.endings(), app.clock.now());
-        let Some(client) = app.client(self.client_id()).await? else { return Ok(false) };
-        // It is of this client that it was found live, and not of an earlier one of that name.
-        if self.is_older_than(&client) {
+        if !self.has_its_client(app).await? {
             return Ok(false);
         }
-        if let (Self::Jwt(token), Some(endings)) = (self, endings)
-            && token.known.holds(endings, now)
-        {
+        let remembered = match (self, endings) {
+            (Self::Jwt(token), Some(endings)) => Some((&token.known, endings)),
+            _ => None,
+        };
+        if remembered.is_some_and(|(known, endings)| known.holds(endings, now)) {
             return Ok(true);
         }
-        let Some(ends_at) = Box::pin(self.lives_until(app, &client, now)).await? else { return Ok(false) };
-        if let (Self::Jwt(token), Some(endings)) = (self, endings) {
-            token.known.remember(endings, now, ends_at);
+        let Some(ends_at) = Box::pin(self.lives_until(app, now)).await? else { return Ok(false) };
+        if let Some((known, endings)) = remembered {
+            known.remember(endings, now, ends_at);
         }
         Ok(true)
     }
 
-    /// When it ends unless something ends it before; `None` where it has ended. Its own `exp` isn't looked at.
-    async fn lives_until(
-        &self,
-        app: &App,
-        client: &RegisteredClient,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, Fault> {
+    /// When it ends unless something ends it before; `None` where it has ended. Neither its own `exp` nor its client is
+    /// looked at.
+    async fn lives_until(&self, app: &App, now: Timestamp) -> Result<Option<Timestamp>, Fault> {
         let mark = revocation_mark(app, self.jti());
-        match self.basis(app, client, mark).await? {
+        match self.basis(app, mark).await? {
             Basis::Nothing => Ok(None),
             Basis::Client => Ok(Some(Timestamp::from_micros(i64::MAX))),
             Basis::Grant(grant) => {
@@ -168,21 +165,24 @@ impl PresentedToken {
         }
     }
 
-    /// Whether it is a JWT that a client got for itself before this client was there.
-    fn is_older_than(&self, client: &RegisteredClient) -> bool {
-        match self {
-            Self::Jwt(token) if !token.other.contains_key("grant_id") => {
-                i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds())
+    /// Whether the client stands that it was issued to: an identifier that was given to another client since doesn't bring
+    /// the token back.
+    async fn has_its_client(&self, app: &App) -> Result<bool, Fault> {
+        let Some(client) = app.client(self.client_id()).await? else { return Ok(false) };
+        Ok(match self {
+            Self::Opaque { row, .. } => row.client == client.id,
+            // One of a person ends with its grant. Another names no row, but its second.
+            Self::Jwt(token) => {
+                grant_name(token).is_some()
+                    || !i64::try_from(token.iat).is_ok_and(|iat| iat < client.created_at.seconds())
             }
-            Self::Jwt(_) | Self::Opaque { .. } => false,
-        }
+        })
     }
 
-    async fn basis(&self, app: &App, client: &RegisteredClient, mark: [u8; 32]) -> Result<Basis, Fault> {
+    /// What it rests on beside its client.
+    async fn basis(&self, app: &App, mark: [u8; 32]) -> Result<Basis, Fault> {
         Ok(match self {
-            Self::Jwt(token) => match token.other.get("grant_id").and_then(|name| name.as_str()) {
-                // As for an opaque one below; a JWT names no row, but its second.
-                None if self.is_older_than(client) => Basis::Nothing,
+            Self::Jwt(token) => match grant_name(token) {
                 None if token.sub != token.client_id || app.store.is_marked(mark).await? => Basis::Nothing,
                 // Its entry, where it has one, says that it ended when the client was disabled.
                 None => match status_list::slot_of(app, token).await? {
@@ -191,11 +191,14 @@ impl PresentedToken {
                 },
                 Some(name) => parse_grant_name(name).map_or(Basis::Nothing, Basis::Grant),
             },
-            // An identifier that was given to another client since doesn't bring the token back.
-            Self::Opaque { row, .. } if row.client != client.id => Basis::Nothing,
             Self::Opaque { row, .. } => row.grant_id.map_or(Basis::Client, Basis::Grant),
         })
     }
+}
+
+/// The grant that a JWT of a person names.
+fn grant_name(token: &AccessToken) -> Option<&str> {
+    token.other.get("grant_id").and_then(|name| name.as_str())
 }
 
 /// The mark that says that a JWT was revoked by itself; an opaque token is forgotten.

@@ -112,7 +112,8 @@ impl FromStr for PublicUrl {
             return Err("its path may hold only letters, digits, '-', '.', '_', '~' and single slashes".to_owned());
         }
         let host = url.host_str().ok_or_else(|| "has no host".to_owned())?;
-        let loopback = is_this_machine(host);
+        // RFC 6761 §6.3: names below localhost are this machine too.
+        let loopback = is_this_machine(host) || host.ends_with(".localhost");
         let https = url.scheme() == "https";
         // RFC 9700 §2.6, RFC 8414 §2: the issuer uses https; plain http never leaves the machine.
         if !https && !loopback {

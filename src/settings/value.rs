@@ -159,12 +159,10 @@ pub(super) fn sqlite_path(url: &str) -> Option<&str> {
     Some(path.strip_prefix("//").unwrap_or(path))
 }
 
-/// Whether the host of a URL is this machine: `localhost`, a name below it (RFC 6761 §6.3), 127.0.0.0/8 or ::1.
+/// Whether the host of a URL is this machine: `localhost`, 127.0.0.0/8 or ::1.
 pub(crate) fn is_this_machine(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost"
-        || host.ends_with(".localhost")
-        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    host == "localhost" || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether a PostgreSQL URL leaves this machine without demanding TLS.

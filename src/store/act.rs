@@ -331,7 +331,7 @@ pub(super) fn was_dead(error: &DbErr) -> bool {
 }
 
 /// A connection that could not be had.
-pub(super) fn unacquired(error: SqlxError) -> Fault {
+fn unacquired(error: SqlxError) -> Fault {
     Fault::from(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))))
 }
 

@@ -1,8 +1,6 @@
 //! Authorization codes: issuing and redeeming.
 
 use keyward_entities::{StatementText, audit_event, authorization_code, consent, grant, session, user};
-use keyward_keys::MacKey;
-use keyward_protocol::authorization_code::Presented;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::claims_request::ClaimsRequest;
 use keyward_protocol::code_redemption::{self, CodeContext, CodeDecision, CodePresented, StoredCode};
@@ -19,43 +17,13 @@ use super::act::{Lock, select_record};
 use super::consent::{consented, give_consent};
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
+use super::presented::PresentedSecret;
 use super::refresh_token::NewRefreshToken;
 use super::{Act, Row, Store, Writes};
 use crate::fault::Fault;
 
 /// A code as it is looked for.
-#[derive(Debug, Clone, Copy)]
-pub struct PresentedCode {
-    /// Where it says it is kept; what says nothing is found by its hash.
-    pub id: Option<Uuid>,
-    /// The keyed hash of its secret.
-    pub secret_hash: [u8; 32],
-}
-
-impl PresentedCode {
-    /// What a client presents, its secret hashed by this key.
-    pub fn of(presented: Presented<'_>, key: &MacKey) -> Self {
-        Self { id: presented.place, secret_hash: key.hash(presented.secret.as_bytes()) }
-    }
-
-    /// What finds it among the codes.
-    fn condition(&self) -> Expr {
-        match self.id {
-            Some(id) => Expr::col((authorization_code::Entity, authorization_code::Column::Id)).eq(id),
-            None => Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash))
-                .eq(self.secret_hash.to_vec())
-                .and(Expr::col((authorization_code::Entity, authorization_code::Column::HashOnly)).eq(true)),
-        }
-    }
-
-    /// The values of that condition.
-    fn values(&self) -> Vec<sea_orm::Value> {
-        match self.id {
-            Some(id) => vec![id.into()],
-            None => vec![self.secret_hash.to_vec().into(), true.into()],
-        }
-    }
-}
+pub type PresentedCode = PresentedSecret<Uuid>;
 
 /// What a redemption presents and makes.
 #[derive(Debug)]
@@ -232,7 +200,7 @@ async fn hold_owner(act: &mut Act<'_>, presented: &PresentedCode) -> Result<(), 
             Expr::col((session::Entity, session::Column::Id))
                 .equals((authorization_code::Entity, authorization_code::Column::SessionId)),
         )
-        .and_where(presented.condition())
+        .and_where(is_code(presented))
         .lock_with_tables(LockType::Share, [Alias::new("users"), Alias::new("sessions")]);
     let statement = act.backend().build(&select);
     act.rows(statement).await.map(drop)
@@ -418,14 +386,27 @@ async fn find_code(
 ) -> Result<Option<(authorization_code::Model, Row)>, Fault> {
     static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
     static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
-    let [unlocked, locked] = if presented.id.is_some() { &PLACED } else { &HASHED };
+    let (texts, values) = match presented.place {
+        Some(id) => (&PLACED, vec![id.into()]),
+        None => (&HASHED, vec![presented.secret_hash.to_vec().into(), true.into()]),
+    };
     let lock = act.lock();
+    let [unlocked, locked] = texts;
     let text = if lock == Lock::Update { locked } else { unlocked };
-    let statement = act.fixed(text, presented.values(), || select_code(presented.condition(), lock));
+    let statement = act.fixed(text, values, || select_code(is_code(&presented), lock));
     let Some(mut row) = act.rows(statement).await?.into_iter().next() else { return Ok(None) };
     let code: authorization_code::Model = row.record()?;
-    let proven: bool = subtle::ConstantTimeEq::ct_eq(code.code_hash.as_slice(), &presented.secret_hash).into();
-    Ok(proven.then_some((code, row)))
+    Ok(presented.proves(&code.code_hash).then_some((code, row)))
+}
+
+/// What finds a presented code.
+fn is_code(presented: &PresentedCode) -> Expr {
+    match presented.place {
+        Some(id) => Expr::col((authorization_code::Entity, authorization_code::Column::Id)).eq(id),
+        None => Expr::col((authorization_code::Entity, authorization_code::Column::CodeHash))
+            .eq(presented.secret_hash.to_vec())
+            .and(Expr::col((authorization_code::Entity, authorization_code::Column::HashOnly)).eq(true)),
+    }
 }
 
 /// A code with its user, session and consent.

@@ -67,11 +67,12 @@ impl Store {
                 for row in act.all(consents).await? {
                     let client = client::Entity::find().filter(client::Column::Id.eq(row.client));
                     if let Some(client) = act.one(client).await? {
+                        let Consented { scope, claims } = consented(&row.scope, &row.claims)?;
                         apps.push(ConnectedApp {
                             client_id: client.client_id,
                             metadata: client.metadata,
-                            scope: ScopeSet::parse(&row.scope).map_err(Fault::broken)?,
-                            claims: serde_json::from_str(&row.claims)?,
+                            scope,
+                            claims,
                             since: Timestamp::from_micros(row.created_at),
                         });
                     }

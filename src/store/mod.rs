@@ -22,6 +22,7 @@ pub mod directory;
 pub mod ephemeral;
 pub mod grant;
 pub mod notice;
+pub mod presented;
 pub mod refresh_token;
 pub mod replay;
 pub mod role;

@@ -1,10 +1,9 @@
 //! Refresh tokens: looking for them, and using them.
 
 use keyward_entities::{StatementText, audit_event, grant, refresh_token};
-use keyward_keys::MacKey;
 use keyward_protocol::authorization_request::narrow_resources;
 use keyward_protocol::refresh_rotation::{self, RefreshDecision, StoredRefreshToken};
-use keyward_protocol::refresh_token::{Place, Presented};
+use keyward_protocol::refresh_token::Place;
 use keyward_protocol::scope::ScopeSet;
 use keyward_protocol::session::{self as session_rule, SessionTimes};
 use keyward_protocol::{Refusal, Timestamp};
@@ -16,24 +15,12 @@ use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::authorization::LiveGrant;
 use super::outcome::Outcome;
+use super::presented::PresentedSecret;
 use super::{Act, Row, Store, Writes};
 use crate::fault::Fault;
 
 /// A refresh token as it is looked for.
-#[derive(Debug, Clone, Copy)]
-pub struct PresentedRefreshToken {
-    /// Where it says it is kept; what says nothing is found by its hash.
-    pub place: Option<Place>,
-    /// The keyed hash of its secret.
-    pub secret_hash: [u8; 32],
-}
-
-impl PresentedRefreshToken {
-    /// What a client presents, its secret hashed by this key.
-    pub fn of(presented: Presented<'_>, key: &MacKey) -> Self {
-        Self { place: presented.place, secret_hash: key.hash(presented.secret.as_bytes()) }
-    }
-}
+pub type PresentedRefreshToken = PresentedSecret<Place>;
 
 /// A refresh token to be stored.
 #[derive(Debug, Clone)]
@@ -168,8 +155,8 @@ fn in_family(grant: Uuid, token: Uuid) -> Select<refresh_token::Entity> {
         .filter(refresh_token::Column::Id.eq(token))
 }
 
-/// The presented token with its grant, and a row from which [`with_owner`](super::grant::with_owner) reads on; `None` where there is none at its
-/// place, or its secret is another.
+/// The presented token with its grant, and a row from which [`with_owner`](super::grant::with_owner) reads on; `None` where
+/// there is none at its place, or its secret is another.
 async fn find_token(
     act: &mut Act<'_>,
     presented: PresentedRefreshToken,
@@ -177,31 +164,29 @@ async fn find_token(
 ) -> Result<Option<(refresh_token::Model, grant::Model, Row)>, Fault> {
     static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
     static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
-    let [placed, placed_locked] = &PLACED;
-    let [hashed, hashed_locked] = &HASHED;
-    let statement = match presented.place {
-        Some(place) => {
-            let text = if lock == Lock::Update { placed_locked } else { placed };
-            let at_place = Expr::col((refresh_token::Entity, refresh_token::Column::GrantId))
-                .eq(place.grant)
-                .and(Expr::col((refresh_token::Entity, refresh_token::Column::Id)).eq(place.token));
-            act.fixed(text, vec![place.grant.into(), place.token.into()], || select_token(at_place, lock))
-        }
-        None => {
-            let text = if lock == Lock::Update { hashed_locked } else { hashed };
-            let hash = presented.secret_hash.to_vec();
-            let by_hash = Expr::col((refresh_token::Entity, refresh_token::Column::TokenHash))
-                .eq(hash.clone())
-                .and(Expr::col((refresh_token::Entity, refresh_token::Column::HashOnly)).eq(true));
-            act.fixed(text, vec![hash.into(), true.into()], || select_token(by_hash, lock))
-        }
+    let (texts, values) = match presented.place {
+        Some(place) => (&PLACED, vec![place.grant.into(), place.token.into()]),
+        None => (&HASHED, vec![presented.secret_hash.to_vec().into(), true.into()]),
     };
+    let [unlocked, locked] = texts;
+    let text = if lock == Lock::Update { locked } else { unlocked };
+    let statement = act.fixed(text, values, || select_token(is_token(&presented), lock));
     let Some(mut row) = act.rows(statement).await?.into_iter().next() else { return Ok(None) };
     let token: refresh_token::Model = row.record()?;
     let grant: grant::Model = row.record()?;
-    let proven: bool =
-        subtle::ConstantTimeEq::ct_eq(token.token_hash.as_slice(), presented.secret_hash.as_slice()).into();
-    Ok(proven.then_some((token, grant, row)))
+    Ok(presented.proves(&token.token_hash).then_some((token, grant, row)))
+}
+
+/// What finds a presented token.
+fn is_token(presented: &PresentedRefreshToken) -> Expr {
+    match presented.place {
+        Some(place) => Expr::col((refresh_token::Entity, refresh_token::Column::GrantId))
+            .eq(place.grant)
+            .and(Expr::col((refresh_token::Entity, refresh_token::Column::Id)).eq(place.token)),
+        None => Expr::col((refresh_token::Entity, refresh_token::Column::TokenHash))
+            .eq(presented.secret_hash.to_vec())
+            .and(Expr::col((refresh_token::Entity, refresh_token::Column::HashOnly)).eq(true)),
+    }
 }
 
 /// A refresh token, its grant and the grant's owner.

@@ -97,7 +97,7 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
     let token = |expires_at: Timestamp| NewRefreshToken { id: id(), token_hash: hash(), expires_at };
     let mut last = token(now.plus_seconds(7 * 86_400));
     let redemption = Redemption {
-        presented: PresentedCode { id: Some(code_id), secret_hash: code_hash },
+        presented: PresentedCode { place: Some(code_id), secret_hash: code_hash },
         client,
         redirect_uri: Some("https://app.example/cb".into()),
         verifier: None,

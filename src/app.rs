@@ -21,6 +21,7 @@ use crate::audit::{AuditEvent, AuditQueue};
 use crate::clock::Clock;
 use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
+use crate::http::admission::Admission;
 use crate::http::refused::ShedLog;
 use crate::lifecycle::Lifecycle;
 use crate::locale::Locales;
@@ -95,6 +96,8 @@ pub struct App {
     audit: AuditQueue,
     /// What is counted.
     pub metrics: Metrics,
+    /// Lets requests in as long as they can be looked at in time.
+    pub admission: Arc<Admission>,
     /// What was shed, for the log.
     pub shed_log: ShedLog,
     /// Places in status lists, and the signed lists.
@@ -230,6 +233,7 @@ impl App {
             published_keys,
             audit,
             metrics: Metrics::new(),
+            admission: Arc::default(),
             shed_log: ShedLog::default(),
             status_lists: StatusLists::default(),
             locales: Locales::load(),

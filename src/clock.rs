@@ -1,7 +1,7 @@
 //! The clock: the only place that asks for the time. Tests hand in one that they move.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use keyward_protocol::Timestamp;
 use time::OffsetDateTime;
@@ -72,6 +72,24 @@ impl Clock {
     pub async fn sleep_millis(&self, millis: u64) {
         let micros = i64::try_from(millis.saturating_mul(1000)).unwrap_or(i64::MAX);
         self.sleep_until(Timestamp::from_micros(self.now().micros().saturating_add(micros))).await;
+    }
+}
+
+/// How long something has been running, by the machine's clock that never goes back: what measures the machine's own work
+/// can't be moved.
+#[derive(Debug, Clone, Copy)]
+pub struct Uptime(Instant);
+
+impl Uptime {
+    /// From now on.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the machine's clock")]
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    /// Microseconds since the start.
+    pub fn micros(&self) -> u64 {
+        u64::try_from(self.0.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 }
 

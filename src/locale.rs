@@ -124,8 +124,8 @@ impl Locales {
     }
 
     /// The languages that there are, the default first.
-    pub fn languages(&self) -> Vec<&str> {
-        std::iter::once(&self.fallback).chain(self.others.iter()).map(Texts::language).collect()
+    pub fn languages(&self) -> Vec<Texts> {
+        self.all().cloned().collect()
     }
 
     /// The default language, English.

@@ -113,19 +113,22 @@ async fn listen_on(
         Some(config) => {
             listener.set_nonblocking(true).map_err(Fault::broken)?;
             let service =
-                ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering(&app));
+                ServiceExt::<Request<Incoming>>::into_make_service_with_connect_info::<SocketAddr>(answering(&app)?);
             let mut server = axum_server::from_tcp_rustls(listener, config).map_err(Fault::broken)?.handle(handle);
             bound(server.http_builder(), timeout);
             let limited =
                 |acceptor: RustlsAcceptor| Limited::new(acceptor.handshake_timeout(silence(timeout)), most, timeout);
             server.map(limited).serve(service).await.map_err(Fault::broken)
         }
-        None => listen_plainly(listener, handle, answering(&app), most, timeout).await,
+        None => listen_plainly(listener, handle, answering(&app)?, most, timeout).await,
     }
 }
 
 /// The service that answers, behind the door that sheds.
-fn answering(app: &Arc<App>) -> Shedding<Router> {
+fn answering(app: &Arc<App>) -> Result<Shedding<Router>, Fault> {
+    if app.settings.server.load_shedding {
+        app.admission.measure().map_err(Fault::broken)?;
+    }
     Shedding::new(app, router(app))
 }
 

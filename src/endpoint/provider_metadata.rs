@@ -20,6 +20,7 @@ use super::jwks::{CACHE_CONTROL, cached};
 use crate::account::sign_in::ACR_REACHABLE;
 use crate::app::App;
 use crate::fault::Fault;
+use crate::locale::Texts;
 use crate::status_list;
 
 /// GET `/.well-known/openid-configuration` and `/.well-known/oauth-authorization-server`.
@@ -85,7 +86,7 @@ pub fn document(app: &App) -> Result<Vec<u8>, Fault> {
         "request_parameter_supported": false,
         "request_uri_parameter_supported": false,
         "prompt_values_supported": ["none", "login", "consent", "select_account"],
-        "ui_locales_supported": app.locales.languages(),
+        "ui_locales_supported": app.locales.languages().iter().map(Texts::language).collect::<Vec<_>>(),
         "authorization_response_iss_parameter_supported": true,
     });
     Ok(serde_json::to_vec(&document)?)

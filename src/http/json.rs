@@ -93,7 +93,7 @@ pub fn fault_response(fault: &Fault) -> Response {
         Fault::Unavailable(_) | Fault::Overloaded(_) => {
             let mut response =
                 (StatusCode::SERVICE_UNAVAILABLE, json_headers(), Body::from(busy_body())).into_response();
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+            response.headers_mut().insert(header::RETRY_AFTER, super::RETRY_AFTER);
             if matches!(fault, Fault::Overloaded(_)) {
                 response.extensions_mut().insert(Shed);
             }

@@ -1,6 +1,7 @@
 //! Between HTTP and the endpoints: what comes in, and how answers and errors go out.
 
 pub mod accept;
+pub mod admission;
 pub mod client_authentication;
 pub mod connection_limit;
 pub mod cors;
@@ -30,6 +31,9 @@ use crate::app::App;
 use crate::audit::AuditOrigin;
 use crate::fault::Fault;
 use crate::store::client::RegisteredClient;
+
+/// When to come again who comes while we can't serve, in seconds (RFC 9110 §10.2.3).
+pub const RETRY_AFTER: HeaderValue = HeaderValue::from_static("2");
 
 /// The id of a request, in logs, answers and the audit trail.
 #[derive(Debug, Clone)]

@@ -4,12 +4,12 @@ use askama::Template;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use keyward_protocol::Refusal;
 use keyward_protocol::display::Display;
 
 use super::refused::{Door, Refused, Shed};
-use super::{Incoming, log_fault};
+use super::{Incoming, RETRY_AFTER, log_fault};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::locale::Texts;
@@ -79,7 +79,10 @@ pub fn show(page: &impl Template, status: StatusCode, way: PageWay<'_>) -> Resul
 /// # Errors
 /// Where the template fails.
 pub fn show_with(page: &impl Template, status: StatusCode, way: PageWay<'_>, script: &str) -> Result<Response, Fault> {
-    let html = page.render().map_err(Fault::broken)?;
+    html_response(page.render().map_err(Fault::broken)?, status, way, script)
+}
+
+fn html_response(html: String, status: StatusCode, way: PageWay<'_>, script: &str) -> Result<Response, Fault> {
     let script = if script.is_empty() { String::new() } else { format!("; script-src {script}") };
     let target = match way {
         PageWay::Protocol(source) => form_target(source),
@@ -159,18 +162,7 @@ fn way_of(app: &App, incoming: &Incoming) -> PageWay<'static> {
 
 /// A page that says what is wrong and what to do.
 pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Option<Refusal>) -> Response {
-    let status = match kind {
-        ErrorKind::Unavailable | ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorKind::NotFound => StatusCode::NOT_FOUND,
-        ErrorKind::Method => StatusCode::METHOD_NOT_ALLOWED,
-        ErrorKind::ForbiddenOrigin => StatusCode::FORBIDDEN,
-        ErrorKind::UnknownClient
-        | ErrorKind::RedirectUri
-        | ErrorKind::BadRequest
-        | ErrorKind::StaleForm
-        | ErrorKind::Cookies => StatusCode::BAD_REQUEST,
-    };
+    let status = status_of(kind);
     let mut page = ErrorPage::of(kind, frame(app, incoming, &[], None));
     page.code = refusal.as_ref().map(|refusal| refusal.code.as_str());
     let mut response = match show(&page, status, way_of(app, incoming)) {
@@ -181,7 +173,7 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
         }
     };
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("2"));
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     if kind == ErrorKind::Busy {
         response.extensions_mut().insert(Shed);
@@ -190,6 +182,34 @@ pub fn error_page(app: &App, incoming: &Incoming, kind: ErrorKind, refusal: Opti
         Refused::note(&mut response, Door::Page, refusal, incoming);
     }
     response
+}
+
+/// The page for those who come while more do than can be served, on the way of an authorization: its headers and its text
+/// with this id.
+///
+/// # Errors
+/// Where the template fails.
+pub fn busy(app: &App, texts: Texts, request_id: &str) -> Result<(HeaderMap, String), Fault> {
+    let frame = Frame { texts, base: app.settings.base_path(), request_id, signed_in_as: None, display: Display::Page };
+    let html = ErrorPage::of(ErrorKind::Busy, frame).render().map_err(Fault::broken)?;
+    let mut response = html_response(String::new(), status_of(ErrorKind::Busy), PageWay::Protocol(""), "")?;
+    response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
+    Ok((std::mem::take(response.headers_mut()), html))
+}
+
+fn status_of(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::Unavailable | ErrorKind::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::NotFound => StatusCode::NOT_FOUND,
+        ErrorKind::Method => StatusCode::METHOD_NOT_ALLOWED,
+        ErrorKind::ForbiddenOrigin => StatusCode::FORBIDDEN,
+        ErrorKind::UnknownClient
+        | ErrorKind::RedirectUri
+        | ErrorKind::BadRequest
+        | ErrorKind::StaleForm
+        | ErrorKind::Cookies => StatusCode::BAD_REQUEST,
+    }
 }
 
 #[cfg(test)]

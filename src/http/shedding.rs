@@ -1,11 +1,12 @@
-//! The door before all others: while the database is known to be asked for more than it can do, a token request is
-//! refused here, before it is routed, understood or given an identity of its own (requirement RL-3). What a refusal costs is
-//! taken from those who are served, and under overload most are refused. It is decided once the body is there, for by then
-//! others have come in.
+//! The door before all others: while more come than can be served, requests are refused here, before they are routed,
+//! understood or given an identity of their own (requirement RL-3). What a refusal costs is taken from those who are
+//! served, and under overload most are refused.
 //!
-//! Hardly more is refused here than [`Store::admits`](crate::store::Store::admits) would refuse later; what is malformed
-//! hears of it when it comes again. A client's own token, asked for in the plain spelling, needs no act; who comes from a web
-//! page needs an answer with the headers of CORS; a long body is no haste's business: they all go on.
+//! Two know of overload: [`Admission`], by the time that requests wait before they are looked at, and the store's gate, by
+//! those who wait for the database. A form is decided about once it is there, for what it asks for tells whether something
+//! begins, and by then others have come in. What is malformed hears of it when it comes again; who comes from a web page
+//! needs an answer with the headers of CORS, and is decided about by the endpoint ([`admit_from_page`]); a long body is no
+//! haste's business.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use http::header::{self, HeaderMap};
 use http::{Method, Request, StatusCode};
 use tower::Service;
 
-use super::{headers, json, read_body};
+use super::admission::Standing;
+use super::{RequestId, headers, json, page, read_body};
 use crate::app::App;
 use crate::fault::Fault;
+use crate::locale::Texts;
 
 /// The longest body that is looked into.
 const LONGEST: u64 = 8 * 1024;
@@ -35,56 +38,159 @@ pub struct Shedding<S> {
 #[derive(Debug)]
 struct Door {
     app: Arc<App>,
-    /// The path of the token endpoint.
-    token_path: String,
-    /// What a refusal carries but for the id of its request.
+    /// The paths of the endpoints whose requests are refused here.
+    token: String,
+    introspection: String,
+    authorization: String,
+    /// What a program is told.
+    document: Prepared,
+    /// What a person is told, in each language.
+    pages: Vec<(Texts, Prepared)>,
+}
+
+/// A refusal that lacks but the id of its request.
+#[derive(Debug)]
+struct Prepared {
     headers: HeaderMap,
-    /// What it says.
-    body: Bytes,
+    /// The body before the id and after it; whole where the id isn't told of in it.
+    body: (Bytes, Option<Bytes>),
+}
+
+/// What is to be decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sought {
+    /// A page, by a request without a body.
+    Page(Standing),
+    /// A form that asks for tokens.
+    Tokens,
+    /// A form that asks what a token is worth.
+    Introspection,
 }
 
 impl<S> Shedding<S> {
     /// Puts the door before a service.
-    pub fn new(app: &Arc<App>, inner: S) -> Self {
-        let mut refusal = json::fault_response(&OVERLOADED);
-        headers::set(app, refusal.headers_mut());
+    ///
+    /// # Errors
+    /// Where the pages that refuse can't be made.
+    pub fn new(app: &Arc<App>, inner: S) -> Result<Self, Fault> {
+        let base = app.settings.base_path();
+        let mut document = json::fault_response(&OVERLOADED);
+        headers::set(app, document.headers_mut());
+        let pages = app.locales.languages().into_iter().map(|texts| Ok((texts.clone(), Prepared::page(app, texts)?)));
         let door = Door {
             app: Arc::clone(app),
-            token_path: format!("{}/token", app.settings.base_path()),
-            headers: refusal.headers().clone(),
-            body: json::busy_body(),
+            token: format!("{base}/token"),
+            introspection: format!("{base}/introspect"),
+            authorization: format!("{base}/authorize"),
+            document: Prepared { headers: document.headers().clone(), body: (json::busy_body(), None) },
+            pages: pages.collect::<Result<_, Fault>>()?,
         };
-        Self { inner, door: Arc::new(door) }
+        Ok(Self { inner, door: Arc::new(door) })
     }
 }
 
-const OVERLOADED: Fault = Fault::Overloaded("more acts wait for the database than it can serve");
+const OVERLOADED: Fault = Fault::Overloaded("more requests come than can be served");
 
-impl Door {
-    /// Whether a request is to be looked into: it asks for tokens, without the help of a web page, while more come than can
-    /// be served.
-    fn holds<B: HttpBody>(&self, request: &Request<B>) -> bool {
-        request.method() == Method::POST
-            && self.app.store.is_overloaded()
-            && request.uri().path() == self.token_path
-            && !request.headers().contains_key(header::ORIGIN)
-            && request.body().size_hint().upper().is_some_and(|length| length <= LONGEST)
-            && !self.app.lifecycle.is_draining()
+/// Whether a web page's request is let in: the endpoint asks, for the door leaves it alone.
+///
+/// # Errors
+/// [`Fault::Overloaded`] where it isn't.
+pub fn admit_from_page(app: &App, headers: &HeaderMap, standing: Standing) -> Result<(), Fault> {
+    if is_from_page(headers) && !app.admission.admits(standing) {
+        return Err(OVERLOADED);
+    }
+    Ok(())
+}
+
+/// Whether a request comes from a script of a web page (Fetch §3.2).
+fn is_from_page(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::ORIGIN)
+}
+
+impl Prepared {
+    /// The page that says so in this language.
+    fn page(app: &App, texts: Texts) -> Result<Self, Fault> {
+        const ID: &str = "the-id-stands-here";
+        let (mut headers, html) = page::busy(app, texts, ID)?;
+        headers::set(app, &mut headers);
+        let (before, after) = html.split_once(ID).ok_or_else(|| Fault::broken("the busy page names no request"))?;
+        let body = (Bytes::copy_from_slice(before.as_bytes()), Some(Bytes::copy_from_slice(after.as_bytes())));
+        Ok(Self { headers, body })
     }
 
-    fn refusal(&self) -> Response {
-        self.app.metrics.shed();
-        self.app.shed_log.note(self.app.clock.now());
-        let mut response = Response::new(Body::from(self.body.clone()));
+    fn response(&self, id: &RequestId) -> Response {
+        let body = match &self.body {
+            (whole, None) => Body::from(whole.clone()),
+            (before, Some(after)) => Body::from([before, id.as_bytes(), after].concat()),
+        };
+        let mut response = Response::new(body);
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
         *response.headers_mut() = self.headers.clone();
         response
     }
 }
 
-/// Whether a form asks for a client's own token (RFC 6749 §4.4.2).
-fn is_for_the_client_itself(form: &[u8]) -> bool {
-    form.split(|&octet| octet == b'&').any(|parameter| parameter == b"grant_type=client_credentials")
+impl Door {
+    /// What is to be decided about a request, if anything is while so many come.
+    fn looks_at<B: HttpBody>(&self, request: &Request<B>) -> Option<Sought> {
+        let app = &self.app;
+        if !(app.admission.is_limited() || app.store.is_overloaded()) || app.lifecycle.is_draining() {
+            return None;
+        }
+        let path = request.uri().path();
+        if request.method() == Method::GET {
+            // Who has just signed in or consented comes back to a request that was let in before.
+            let returns = request.uri().query().is_some_and(|query| query.starts_with("resume="));
+            let standing = if returns { Standing::GoesOn } else { Standing::Begins };
+            return (path == self.authorization).then_some(Sought::Page(standing));
+        }
+        let short = request.body().size_hint().upper().is_some_and(|length| length <= LONGEST);
+        if request.method() != Method::POST || !short || is_from_page(request.headers()) {
+            return None;
+        }
+        match path {
+            path if path == self.token => Some(Sought::Tokens),
+            path if path == self.introspection => Some(Sought::Introspection),
+            _ => None,
+        }
+    }
+
+    /// Whether it is let in.
+    fn admits(&self, sought: Sought, form: &[u8]) -> bool {
+        let (admission, store) = (&self.app.admission, &self.app.store);
+        match sought {
+            Sought::Page(standing) => admission.admits(standing) && store.admits().is_ok(),
+            // What it asks for on SQLite needs no act, and elsewhere it waits in no line.
+            Sought::Introspection => admission.admits(Standing::GoesOn),
+            Sought::Tokens => match grant(form) {
+                // A client's own token, as a JWT, needs no act.
+                Some(b"client_credentials") => admission.admits(Standing::Begins),
+                Some(b"authorization_code") => admission.admits(Standing::GoesOn) && store.admits().is_ok(),
+                _ => admission.admits(Standing::Begins) && store.admits().is_ok(),
+            },
+        }
+    }
+
+    /// The answer to one who isn't.
+    fn refusal(&self, sought: Sought, parts: &http::request::Parts, id: &RequestId) -> Response {
+        self.app.metrics.shed();
+        self.app.shed_log.note(self.app.clock.now());
+        let prepared = match sought {
+            Sought::Tokens | Sought::Introspection => &self.document,
+            Sought::Page(_) => {
+                let wanted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+                let texts = self.app.locales.choose(&[], wanted);
+                let page = self.pages.iter().find(|(spoken, _)| spoken.language() == texts.language());
+                page.map_or(&self.document, |(_, page)| page)
+            }
+        };
+        prepared.response(id)
+    }
+}
+
+/// The `grant_type` of a form, in the plain spelling (RFC 6749 §4).
+fn grant(form: &[u8]) -> Option<&[u8]> {
+    form.split(|&octet| octet == b'&').find_map(|parameter| parameter.strip_prefix(b"grant_type="))
 }
 
 type Answering = BoxFuture<'static, Result<Response, Infallible>>;
@@ -105,19 +211,24 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        if !self.door.holds(&request) {
+        self.door.app.admission.note();
+        let Some(sought) = self.door.looks_at(&request) else {
             return Either::Left(self.inner.call(request.map(Body::new)));
-        }
+        };
         let next = self.inner.clone();
         let (door, mut inner) = (Arc::clone(&self.door), std::mem::replace(&mut self.inner, next));
         Either::Right(Box::pin(async move {
             let (parts, body) = request.into_parts();
             let id = headers::request_id(&door.app, &parts.headers);
-            let mut response = match read_body(&door.app, body, parts.uri.path()).await {
-                Ok(form) if is_for_the_client_itself(&form) || door.app.store.admits().is_ok() => {
+            let read = match sought {
+                Sought::Page(_) => Ok(Bytes::new()),
+                Sought::Tokens | Sought::Introspection => read_body(&door.app, body, parts.uri.path()).await,
+            };
+            let mut response = match read {
+                Ok(form) if door.admits(sought, &form) => {
                     return inner.call(Request::from_parts(parts, Body::from(form))).await;
                 }
-                Ok(_) => door.refusal(),
+                Ok(_) => door.refusal(sought, &parts, &id),
                 Err(mut unread) => {
                     headers::note_refused(&door.app, &unread, &id);
                     headers::set(&door.app, unread.headers_mut());
@@ -135,16 +246,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_clients_own_token_is_told_from_others() {
+    fn the_grant_is_read_off_the_form() {
         for (form, expected) in [
-            ("grant_type=client_credentials", true),
-            ("scope=api&grant_type=client_credentials&client_id=a", true),
-            ("grant_type=refresh_token&refresh_token=grant_type%3Dclient_credentials", false),
-            ("xgrant_type=client_credentials", false),
-            ("grant_type=client_credentialsx", false),
-            ("", false),
+            ("grant_type=client_credentials", Some("client_credentials")),
+            ("scope=api&grant_type=client_credentials&client_id=a", Some("client_credentials")),
+            ("code=grant_type%3Dclient_credentials&grant_type=authorization_code", Some("authorization_code")),
+            ("xgrant_type=client_credentials", None),
+            ("grant_typex=client_credentials", None),
+            ("", None),
         ] {
-            assert_eq!(is_for_the_client_itself(form.as_bytes()), expected, "{form}");
+            assert_eq!(grant(form.as_bytes()), expected.map(str::as_bytes), "{form}");
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::endpoint::pending::{OwnPage, Pending, PendingKind};
 use crate::fault::Fault;
 use crate::http::csrf::{self, FormToken};
 use crate::http::page::{self, PageFailure, PageWay};
-use crate::http::{Incoming, session_cookie};
+use crate::http::{Incoming, RETRY_AFTER, session_cookie};
 
 /// Shows the page, for a waiting request or for our own pages.
 ///
@@ -55,7 +55,7 @@ pub fn show(
     };
     let mut response = page::show(&shown, status, PageWay::Protocol(&source))?;
     if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("2"));
+        response.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     form.apply(app, &mut response);
     Ok(response)

@@ -111,6 +111,8 @@ pub struct ServerSettings {
     pub trusted_hosts: Vec<String>,
     /// Threads that serve requests; 0 means one for each core.
     pub worker_threads: usize,
+    /// Whether requests are refused while they wait too long before anybody looks at them.
+    pub load_shedding: bool,
     /// Longest request body in bytes.
     pub max_body_bytes: usize,
     /// Connections open at once.
@@ -485,6 +487,7 @@ impl Default for Settings {
                 trusted_proxies: Vec::new(),
                 trusted_hosts: Vec::new(),
                 worker_threads: 0,
+                load_shedding: true,
                 max_body_bytes: 65_536,
                 max_connections: 10_000,
                 request_timeout: Seconds(30),

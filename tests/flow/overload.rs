@@ -1,11 +1,16 @@
-//! More load than the database can serve: those who are let in keep their pace, the others hear 503 at once, and nobody
-//! loses anything (requirement RL-3).
+//! More load than can be served: those who are let in keep their pace, the others hear 503 at once, and nobody loses
+//! anything (requirement RL-3).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join_all;
+use reqwest::header::ORIGIN;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
-use crate::support::{ClientSpec, TestDatabase, TestServer};
+use crate::support::binary::Binary;
+use crate::support::server::{Answer, http_client, redemption};
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 const CHAINS: usize = 24;
 
@@ -58,9 +63,7 @@ async fn refused_requests_lose_nothing(database: TestDatabase) {
     for token in tokens {
         assert_eq!(server.refresh("shop", &token).await.status, 200, "each family goes on");
     }
-    let counted = server.app.metrics.text();
-    let shed = counted.lines().find_map(|line| line.strip_prefix("keyward_shed_requests_total ")).unwrap();
-    assert_eq!(shed.parse::<usize>().unwrap(), refused.into_inner());
+    assert_eq!(shed(&server), refused.into_inner());
     server.stop().await;
 }
 
@@ -73,4 +76,115 @@ async fn sqlite() {
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn postgres() {
     refused_requests_lose_nothing(TestDatabase::postgres().await).await;
+}
+
+fn shed(server: &TestServer) -> usize {
+    let counted = server.app.metrics.text();
+    let shed = counted.lines().find_map(|line| line.strip_prefix("keyward_shed_requests_total "));
+    shed.map_or(0, |number| number.parse().unwrap())
+}
+
+fn assert_shed(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert_eq!(answer.header("retry-after"), "2");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    assert!(!answer.header("x-request-id").is_empty());
+}
+
+/// While one in eight of those who begin is let in, the first seven are refused, and who goes on is served.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_begins_is_refused_before_who_goes_on() {
+    let server = TestServer::sqlite().await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    server.add_client(ClientSpec::machine("batch")).await;
+    server
+        .add_client(ClientSpec::spa("notes").with(|metadata| {
+            metadata.redirect_uris = vec!["https://notes.example/cb".into()];
+        }))
+        .await;
+    let tokens = server.tokens("shop", "ada").await;
+    let (refresh, access) = (tokens["refresh_token"].as_str().unwrap(), tokens["access_token"].as_str().unwrap());
+    let browser = Browser::new(&server);
+    let address = server.authorize_url("shop", &[]);
+    let code = browser.code(&address, "ada").await;
+    let from_page = |token: &'static str| {
+        let form = [("grant_type", "refresh_token"), ("client_id", "notes"), ("refresh_token", token)];
+        Answer::of(server.http.post(server.endpoint("/token")).header(ORIGIN, "https://notes.example").form(&form))
+    };
+
+    server.app.admission.limit(1.0 / 8.0);
+    let refused = server.refresh("shop", refresh).await;
+    assert_shed(&refused);
+    assert_eq!(refused.error(), "temporarily_unavailable");
+    assert_eq!(refused.header("content-type"), "application/json");
+    assert_shed(&server.token("batch", &[("grant_type", "client_credentials")]).await);
+    // A web page hears of it too: its answer may be read.
+    let refused = from_page("rt").await;
+    assert_shed(&refused);
+    assert_eq!(refused.header("access-control-allow-origin"), "https://notes.example");
+    // A person gets a page, in their language, with the id that whoever helps asks for.
+    for (language, words) in [("en", "Too much at once"), ("de-AT,de;q=0.9", "<html lang=\"de\"")] {
+        let request = browser.request(reqwest::Method::GET, &address).header("accept-language", language);
+        let page = Answer::of(request).await;
+        assert_shed(&page);
+        assert!(page.header("content-type").starts_with("text/html"), "{page:?}");
+        assert!(page.header("content-security-policy").contains("style-src 'self'"), "{page:?}");
+        assert!(page.headers.get("cross-origin-opener-policy").is_none(), "a pop-up keeps its opener");
+        assert!(page.text.contains(words) && page.text.contains("<h1>"), "{}", page.text);
+        assert!(page.text.contains(page.header("x-request-id")), "{}", page.text);
+    }
+    assert_eq!(shed(&server), 5);
+
+    // These go on with what was let in before, or others depend on them.
+    assert_eq!(server.introspect("shop", access).await.json()["active"], true);
+    assert_eq!(server.userinfo(access).await.status, 200);
+    assert_eq!(server.redeem("shop", &code).await.status, 200);
+    assert_eq!(browser.get("/authorize?resume=unknown").await.status, 400, "it was looked at");
+    for path in ["/jwks", "/.well-known/openid-configuration", "/health/ready", "/login"] {
+        assert_ne!(Answer::of(server.http.get(server.endpoint(path))).await.status, 503, "{path}");
+    }
+    // Below that, they are refused as well: of sixteen shares one, of two of these one.
+    server.app.admission.limit(1.0 / 16.0);
+    let mut refused = 0;
+    for _ in 0..4 {
+        let answer = server.token("shop", &redemption("unknown")).await;
+        refused += usize::from(answer.status == 503);
+    }
+    assert_eq!(refused, 2);
+    assert_eq!(shed(&server), 7);
+
+    server.app.admission.limit(1.0);
+    assert_eq!(server.refresh("shop", refresh).await.status, 200, "a refusal spent nothing");
+    assert_eq!(from_page("rt").await.status, 400);
+    assert!(browser.get(&address).await.header("location").starts_with("https://app.example/cb?"));
+    server.stop().await;
+}
+
+/// Many more connections than a thread's queue has room for, each of which asks again at once: none is passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_starves_behind_others() {
+    const CONNECTIONS: usize = 400;
+    const REQUESTS: usize = 40_000;
+    let database = TestDatabase::sqlite();
+    let mut binary = Binary::new(&database).with("KEYWARD_SERVER_WORKER_THREADS", "1");
+    binary.start(&http_client()).await;
+    let port = binary.port();
+    let (all, request) = (AtomicUsize::new(0), format!("GET /jwks HTTP/1.1\r\nhost: localhost:{port}\r\n\r\n"));
+    let connections = (0..CONNECTIONS).map(|_| async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+        let (mut answer, mut own) = ([0; 4096], 0);
+        while all.load(Ordering::Relaxed) < REQUESTS {
+            stream.write_all(request.as_bytes()).await.unwrap();
+            let octets = stream.read(&mut answer).await.unwrap();
+            assert!(answer[..octets].starts_with(b"HTTP/1.1 200 "), "{}", String::from_utf8_lossy(&answer[..octets]));
+            all.fetch_add(1, Ordering::Relaxed);
+            own += 1;
+        }
+        own
+    });
+    let served: Vec<usize> = join_all(connections).await;
+    let least = served.iter().min().unwrap();
+    assert!(least * 4 > REQUESTS / CONNECTIONS, "one was served {least} times: {served:?}");
 }

@@ -148,6 +148,8 @@ impl TestServer {
         let mut settings = Settings::default();
         settings.public_url = url.parse().unwrap();
         settings.server.listen = listener.local_addr().unwrap();
+        // Client and server share the threads of a test, and other tests the cores: how long a request waits says nothing.
+        settings.server.load_shedding = false;
         settings.passwords.argon2_memory_kib = 64;
         settings.passwords.argon2_iterations = 1;
         // RSA keys take seconds to find in a debug build.

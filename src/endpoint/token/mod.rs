@@ -14,8 +14,10 @@ use keyward_protocol::{ErrorCode, Refusal, authorization_request};
 
 use crate::app::App;
 use crate::http::Incoming;
+use crate::http::admission::Standing;
 use crate::http::client_authentication::{AuthenticatedClient, identify, prove};
 use crate::http::json::{self, Failure};
+use crate::http::shedding::admit_from_page;
 
 const MISSING_CODE: &str = "The code is missing.";
 const MISSING_REFRESH_TOKEN: &str = "The refresh_token is missing.";
@@ -39,8 +41,13 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         GrantType::RefreshToken => drop(parameters.require("refresh_token", MISSING_REFRESH_TOKEN)?),
         GrantType::ClientCredentials => {}
     }
-    // Before anything is spent or computed: under overload a refusal is to cost as little as it can. A client's own token
-    // needs no act, as a JWT.
+    // Before anything is spent or computed: under overload a refusal is to cost as little as it can.
+    let standing = match grant {
+        GrantType::AuthorizationCode => Standing::GoesOn,
+        GrantType::RefreshToken | GrantType::ClientCredentials => Standing::Begins,
+    };
+    admit_from_page(app, &incoming.headers, standing)?;
+    // A client's own token needs no act, as a JWT.
     if grant != GrantType::ClientCredentials {
         app.store.admits()?;
     }

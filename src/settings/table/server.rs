@@ -124,6 +124,19 @@ pub(super) const SETTINGS: &[Setting] = &[
     )
     .fixed(|fresh, running| keep(&mut fresh.server.max_connections, &running.server.max_connections)),
     Setting::new(
+        "server.load_shedding",
+        "true",
+        Kind::Flag(|s, v| s.server.load_shedding = v),
+        "Whether a share of the requests is answered 503 at once while requests have been waiting too long before the \
+         server can look at them: a line of more than 64 of them and of 20 ms, for half a second. Sign-ins and refreshes \
+         that begin are refused first.",
+    )
+    .weak(
+        |s| !s.server.load_shedding,
+        "under more load than can be served every request waits for all others, and clients give up",
+    )
+    .fixed(|fresh, running| keep(&mut fresh.server.load_shedding, &running.server.load_shedding)),
+    Setting::new(
         "server.request_timeout",
         r#""30s""#,
         duration(SECOND, Seconds::minutes(10), |s, v| s.server.request_timeout = v),

@@ -99,6 +99,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("server.trusted_proxies", r#"["10.0.0.0/8", "::1"]"#, "10.0.0.0/8, ::1", ""),
     ("server.trusted_hosts", r#"["a.example.com", "b:80"]"#, "a.example.com,b:80", ""),
     ("server.worker_threads", "3", "3", ""),
+    ("server.load_shedding", "false", "false", ""),
     ("server.max_body_bytes", "2048", "2048", ""),
     ("server.max_connections", "5", "5", ""),
     ("server.request_timeout", r#""1m""#, "60", ""),

@@ -128,6 +128,7 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
         max_connections: settings.database.max_connections,
         max_waiting: settings.database.max_waiting,
         busy_timeout: settings.database.busy_timeout.as_secs(),
+        cache_kib: settings.database.cache_kib,
         synchronous: settings.database.synchronous,
     };
     let store = match settings.database_backend() {

@@ -71,13 +71,15 @@ pub struct StoreOptions {
     pub max_waiting: usize,
     /// How long a write waits for another process, in seconds.
     pub busy_timeout: u64,
+    /// Memory for pages of SQLite's file, in KiB: of the writing connection; each reading one has half.
+    pub cache_kib: u32,
     /// SQLite's `synchronous`.
     pub synchronous: Synchronous,
 }
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { max_connections: 10, max_waiting: 64, busy_timeout: 5, synchronous: Synchronous::Full }
+        Self { max_connections: 10, max_waiting: 64, busy_timeout: 5, cache_kib: 8192, synchronous: Synchronous::Full }
     }
 }
 

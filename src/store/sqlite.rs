@@ -73,6 +73,7 @@ pub(super) struct Database {
     readers: Vec<Mutex<Option<Sqlite>>>,
     next_reader: AtomicUsize,
     busy_timeout: Duration,
+    cache_kib: u32,
 }
 
 impl Database {
@@ -89,7 +90,9 @@ impl Database {
             })
             .map_err(Fault::broken)?;
         let readers = (0..options.max_connections.clamp(1, 64)).map(|_| Mutex::new(None)).collect();
-        Ok(Self { path: path.to_owned(), writer, endings, readers, next_reader: AtomicUsize::new(0), busy_timeout })
+        let next_reader = AtomicUsize::new(0);
+        let cache_kib = options.cache_kib;
+        Ok(Self { path: path.to_owned(), writer, endings, readers, next_reader, busy_timeout, cache_kib })
     }
 
     /// See [`Store::endings`](super::Store::endings).
@@ -155,7 +158,7 @@ impl Database {
         };
         let connection = match &mut *slot {
             Some(connection) => connection,
-            empty => empty.insert(open_reader(&self.path, self.busy_timeout)?),
+            empty => empty.insert(open_reader(&self.path, self.busy_timeout, self.cache_kib / 2)?),
         };
         now_or_never(read(Act { connection: Connection::Sqlite(connection), notes: &Notes::default() }))
     }
@@ -198,18 +201,18 @@ fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> R
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
-    connection.pragma_update(None, "cache_size", -8192)?;
+    connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", LOG_PAGES * 4096)?;
     Ok(connection)
 }
 
-fn open_reader(path: &Path, busy_timeout: Duration) -> Result<Sqlite, Fault> {
+fn open_reader(path: &Path, busy_timeout: Duration, cache_kib: u32) -> Result<Sqlite, Fault> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Sqlite::open_with_flags(path, flags)?;
     connection.busy_timeout(busy_timeout)?;
     connection.set_prepared_statement_cache_capacity(128);
-    connection.pragma_update(None, "cache_size", -4096)?;
+    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
     Ok(connection)
 }
 

@@ -111,6 +111,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("database.migrate_at_start", "false", "false", ""),
     ("database.synchronous", r#""normal""#, "normal", ""),
     ("database.busy_timeout", r#""1s""#, "1s", ""),
+    ("database.cache_kib", "32768", "32768", ""),
     ("redis.url", r#""redis://localhost/1""#, "redis://localhost/1", ""),
     ("redis.tls_ca_file", r#""/ca.pem""#, "/ca.pem", ""),
     ("redis.key_prefix", r#""other""#, "other", ""),

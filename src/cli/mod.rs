@@ -191,12 +191,12 @@ fn runtime(threads: Threads) -> Result<Runtime, Failure> {
         if count > 0 {
             builder.worker_threads(count);
         }
-        // Whoever is woken by another thread, as that of the database, goes before what the network brings: a request that
-        // was begun is finished first, and under more load than can be served it doesn't wait behind those that are refused.
-        builder.global_queue_interval(1);
-        // A thread's own queue must never be full: what doesn't fit goes to the queue of those who go first, and those who
-        // stay would wait for as long as that goes on. So it takes few sockets at once, and runs several times as many
-        // tasks before it looks for more.
+        // Whoever is woken by another thread, as that of the database, hardly waits behind what the network brings: a request
+        // that was begun is finished first. Every second turn only, for what doesn't fit into a thread's own queue joins them,
+        // and those who stay would wait for as long as that goes on.
+        builder.global_queue_interval(2);
+        // So that it seldom comes to that, a thread takes few sockets at once, and runs several times as many tasks before it
+        // looks for more.
         builder.max_io_events_per_tick(32).event_interval(128);
     }
     builder.enable_all().build().map_err(|error| Failure::Fault(Fault::broken(error)))

@@ -23,8 +23,10 @@ use crate::app::App;
 use crate::fault::Fault;
 use crate::http::Incoming;
 use crate::http::accept::names;
+use crate::http::admission::Standing;
 use crate::http::client_authentication::{AuthenticatedClient, authenticate};
 use crate::http::json::{self, Failure};
+use crate::http::shedding::admit_from_page;
 use crate::store::authorization::LiveGrant;
 use crate::store::refresh_token::PresentedRefreshToken;
 
@@ -96,6 +98,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     if caller.metadata.client_type == ClientType::Public {
         return Err(client_authentication::FAILED.into());
     }
+    admit_from_page(app, &incoming.headers, Standing::GoesOn)?;
     let token = parameters.require("token", "The token is missing.")?;
     let signer = match names(&incoming.headers, introspection::MEDIA_TYPE) {
         false => Signer::None,

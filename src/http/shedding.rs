@@ -4,9 +4,9 @@
 //!
 //! Two know of overload: [`Admission`], by the time that requests wait before they are looked at, and the store's gate, by
 //! those who wait for the database. A form is decided about once it is there, for what it asks for tells whether something
-//! begins, and by then others have come in. What is malformed hears of it when it comes again; who comes from a web page
-//! needs an answer with the headers of CORS, and is decided about by the endpoint ([`admit_from_page`]); a long body is no
-//! haste's business.
+//! begins, and by then others have come in; a long one isn't waited for. What is malformed hears of it when it comes again.
+//! Who comes from a web page needs an answer with the headers of CORS, and is decided about by the endpoint
+//! ([`admit_from_page`]).
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -59,11 +59,13 @@ struct Prepared {
 /// What is to be decided about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sought {
-    /// A page, by a request without a body.
+    /// A page; what the body holds doesn't matter.
     Page(Standing),
-    /// A form that asks for tokens.
+    /// Tokens, by a form that tells which.
     Tokens,
-    /// A form that asks what a token is worth.
+    /// Tokens, by a body that is too long to be waited for.
+    UnreadTokens,
+    /// What a token is worth.
     Introspection,
 }
 
@@ -134,22 +136,27 @@ impl Door {
     /// What is to be decided about a request, if anything is while so many come.
     fn looks_at<B: HttpBody>(&self, request: &Request<B>) -> Option<Sought> {
         let app = &self.app;
-        if !(app.admission.is_limited() || app.store.is_overloaded()) || app.lifecycle.is_draining() {
+        if !(app.admission.is_limiting() || app.store.is_overloaded()) || app.lifecycle.is_draining() {
             return None;
         }
+        // Both forms of a path answer (see the router).
         let path = request.uri().path();
-        if request.method() == Method::GET {
-            // Who has just signed in or consented comes back to a request that was let in before.
-            let returns = request.uri().query().is_some_and(|query| query.starts_with("resume="));
-            let standing = if returns { Standing::GoesOn } else { Standing::Begins };
-            return (path == self.authorization).then_some(Sought::Page(standing));
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let posts = request.method() == Method::POST;
+        if path == self.authorization && (posts || request.method() == Method::GET) {
+            // Who has just signed in or consented comes back to a request that was let in before; with this parameter alone.
+            let returns =
+                request.uri().query().is_some_and(|query| query.starts_with("resume=") && !query.contains('&'));
+            return Some(Sought::Page(if returns && !posts { Standing::GoesOn } else { Standing::Begins }));
         }
-        let short = request.body().size_hint().upper().is_some_and(|length| length <= LONGEST);
-        if request.method() != Method::POST || !short || is_from_page(request.headers()) {
+        if !posts || is_from_page(request.headers()) {
             return None;
         }
         match path {
-            path if path == self.token => Some(Sought::Tokens),
+            path if path == self.token => {
+                let short = request.body().size_hint().upper().is_some_and(|length| length <= LONGEST);
+                Some(if short { Sought::Tokens } else { Sought::UnreadTokens })
+            }
             path if path == self.introspection => Some(Sought::Introspection),
             _ => None,
         }
@@ -160,7 +167,7 @@ impl Door {
         let (admission, store) = (&self.app.admission, &self.app.store);
         match sought {
             Sought::Page(standing) => admission.admits(standing) && store.admits().is_ok(),
-            // What it asks for on SQLite needs no act, and elsewhere it waits in no line.
+            // It needs no act.
             Sought::Introspection => admission.admits(Standing::GoesOn),
             Sought::Tokens => match grant(form) {
                 // A client's own token, as a JWT, needs no act.
@@ -168,6 +175,7 @@ impl Door {
                 Some(b"authorization_code") => admission.admits(Standing::GoesOn) && store.admits().is_ok(),
                 _ => admission.admits(Standing::Begins) && store.admits().is_ok(),
             },
+            Sought::UnreadTokens => admission.admits(Standing::Begins) && store.admits().is_ok(),
         }
     }
 
@@ -176,7 +184,7 @@ impl Door {
         self.app.metrics.shed();
         self.app.shed_log.note(self.app.clock.now());
         let prepared = match sought {
-            Sought::Tokens | Sought::Introspection => &self.document,
+            Sought::Tokens | Sought::UnreadTokens | Sought::Introspection => &self.document,
             Sought::Page(_) => {
                 let wanted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
                 let texts = self.app.locales.choose(&[], wanted);
@@ -220,20 +228,22 @@ where
         Either::Right(Box::pin(async move {
             let (parts, body) = request.into_parts();
             let id = headers::request_id(&door.app, &parts.headers);
-            let read = match sought {
-                Sought::Page(_) => Ok(Bytes::new()),
-                Sought::Tokens | Sought::Introspection => read_body(&door.app, body, parts.uri.path()).await,
-            };
-            let mut response = match read {
-                Ok(form) if door.admits(sought, &form) => {
-                    return inner.call(Request::from_parts(parts, Body::from(form))).await;
+            let mut response = if sought == Sought::Tokens {
+                match read_body(&door.app, body, parts.uri.path()).await {
+                    Ok(form) if door.admits(sought, &form) => {
+                        return inner.call(Request::from_parts(parts, Body::from(form))).await;
+                    }
+                    Ok(_) => door.refusal(sought, &parts, &id),
+                    Err(mut unread) => {
+                        headers::note_refused(&door.app, &unread, &id);
+                        headers::set(&door.app, unread.headers_mut());
+                        unread
+                    }
                 }
-                Ok(_) => door.refusal(sought, &parts, &id),
-                Err(mut unread) => {
-                    headers::note_refused(&door.app, &unread, &id);
-                    headers::set(&door.app, unread.headers_mut());
-                    unread
-                }
+            } else if door.admits(sought, &[]) {
+                return inner.call(Request::from_parts(parts, Body::new(body))).await;
+            } else {
+                door.refusal(sought, &parts, &id)
             };
             headers::name_request(&door.app, &id, parts.version, response.headers_mut());
             Ok(response)

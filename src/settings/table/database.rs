@@ -83,7 +83,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     Setting::new(
         "database.cache_kib",
         "8192",
-        integer(1024, 1_048_576, |s, v| s.database.cache_kib = v as u32),
+        integer(1024, 1_048_576, |s, v| s.database.cache_kib = v),
         "Memory in KiB in which the connection that writes to SQLite keeps pages of the file; each that reads has half as \
          much. It is taken as the database grows. With a million users 32768 serve a tenth to a fifth more. PostgreSQL has \
          its own setting.",

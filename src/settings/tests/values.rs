@@ -125,6 +125,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         ("environment = \"development\"", "environment"),
         ("server.listen = \"0.0.0.0:4000\"", "server.listen"),
         ("server.trusted_proxies = [\"0.0.0.0/0\"]", "server.trusted_proxies"),
+        ("server.load_shedding = false", "server.load_shedding"),
         ("database.url = \"postgres://db.example.com/k\"", "database.url"),
         ("database.synchronous = \"normal\"", "database.synchronous"),
         ("redis.url = \"redis://redis.example.com\"", "redis.url"),
@@ -145,7 +146,7 @@ fn weak_choices_are_warned_of_with_their_place() {
         assert_eq!(warnings.len(), 1, "{file}: {warnings:?}");
         assert!(warnings[0].starts_with(&format!("keyward.toml:1: {path}: ")), "{warnings:?}");
     }
-    assert_eq!(all().filter(|setting| setting.weak.is_some()).count(), 18, "a warning isn't tested above");
+    assert_eq!(all().filter(|setting| setting.weak.is_some()).count(), 19, "a warning isn't tested above");
     let iterations = load("passwords.argon2_iterations = 1").unwrap().warnings();
     assert!(iterations[0].starts_with("passwords.argon2_memory_kib: "), "{iterations:?}");
 }

@@ -32,12 +32,15 @@ const FOLLOWS: Duration = Duration::from_millis(50);
 const CALM: Duration = Duration::from_secs(1);
 /// After this time all are let in again, to see whether the wait becomes long: at once some are refused again.
 const TRIAL: Duration = Duration::from_secs(60);
-/// The smallest share: some are always served.
-const LEAST: f64 = 1.0 / 32.0;
+/// The smallest level, and the smallest share, to which a wait above the aim brings it for a moment: some are always served.
+const LEAST_LEVEL: f64 = 1.0 / 64.0;
+const LEAST: f64 = 1.0 / 256.0;
 /// Hardly anybody is refused from here on.
 const NEARLY_ALL: f64 = 0.9;
 /// Where so few of those who come could be refused at all, nobody is: it would shorten no line.
 const HELPS: f64 = 1.0 / 16.0;
+/// The smallest share of those who go on, of [`ALL`].
+const GOES_ON: u32 = ALL / 8;
 /// How much sooner what begins is refused than what has begun.
 const BEFORE: u32 = 8;
 /// The share of everybody.
@@ -151,7 +154,7 @@ impl Admission {
         let share = self.share.load(Ordering::Relaxed);
         let share = match standing {
             Standing::Begins => share,
-            Standing::GoesOn => share.saturating_mul(BEFORE),
+            Standing::GoesOn => share.saturating_mul(BEFORE).max(GOES_ON),
         };
         if share >= ALL {
             return true;
@@ -319,7 +322,7 @@ impl Control {
         // once besides, so that the line shrinks without the level having to swing.
         let time = passed.as_secs_f64() / FOLLOWS.as_secs_f64();
         let step = if excess < 1.0 { (1.0 - excess) * time } else { (1.0 - excess).max(-1.0) * time.min(1.0) };
-        *level = (*level * step.exp()).clamp(LEAST, 1.0);
+        *level = (*level * step.exp()).clamp(LEAST_LEVEL, 1.0);
         let share = (*level / excess.max(1.0).powi(2)).max(LEAST);
         if is_long || *level < NEARLY_ALL {
             *calm_since = None;
@@ -546,7 +549,7 @@ mod tests {
             wait(Duration::from_secs(2), &mut control);
         }
         assert!(admission.is_limiting());
-        assert!(admission.share.load(Ordering::Relaxed) >= ALL / 32, "some are always let in");
+        assert!(admission.share.load(Ordering::Relaxed) >= ALL / 256, "some are always let in");
         admission.nothing_seen(&mut control);
         assert!(!admission.is_limiting() && !control.is_limiting(), "nobody comes any more");
         assert!(admission.admits(Standing::Begins));

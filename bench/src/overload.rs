@@ -58,8 +58,8 @@ impl Way {
 /// # Errors
 /// When it can't be prepared; failed operations are in the row instead.
 pub async fn measure(stage: &mut Stage, way: Way) -> Result<OverloadRow, Failure> {
-    // What was overloaded before is over.
-    clock::pause(stage.setting.depth.choose(Duration::from_secs(2), Duration::from_millis(100))).await;
+    // What was overloaded before is over: after a second of silence the server lets everybody in.
+    clock::pause(Duration::from_millis(1500)).await;
     say(&format!("overload of {}: capacity", way.name()));
     let usual = stage.setting.connections;
     match way {

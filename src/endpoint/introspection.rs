@@ -24,7 +24,7 @@ use crate::fault::Fault;
 use crate::http::Incoming;
 use crate::http::accept::names;
 use crate::http::admission::Standing;
-use crate::http::client_authentication::{AuthenticatedClient, authenticate};
+use crate::http::client_authentication::{AuthenticatedClient, identify, prove};
 use crate::http::json::{self, Failure};
 use crate::http::shedding::admit_from_page;
 use crate::store::authorization::LiveGrant;
@@ -93,12 +93,13 @@ pub async fn handle(State(app): State<Arc<App>>, incoming: Incoming) -> Response
 async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
     let parameters = incoming.form()?;
     parameters.refuse_repeated()?;
-    let caller = authenticate(app, incoming, &parameters, &app.settings.endpoint("/introspect")).await?;
+    let claimed = identify(app, incoming, &parameters).await?;
+    admit_from_page(app, &incoming.headers, Standing::GoesOn)?;
+    let caller = prove(app, incoming, claimed, &app.settings.endpoint("/introspect")).await?;
     // RFC 7662 §2.1: the endpoint is protected; a public client proves nothing.
     if caller.metadata.client_type == ClientType::Public {
         return Err(client_authentication::FAILED.into());
     }
-    admit_from_page(app, &incoming.headers, Standing::GoesOn)?;
     let token = parameters.require("token", "The token is missing.")?;
     let signer = match names(&incoming.headers, introspection::MEDIA_TYPE) {
         false => Signer::None,

@@ -4,7 +4,7 @@
 //!
 //! Two know of overload: [`Admission`], by the time that requests wait before they are looked at, and the store's gate, by
 //! those who wait for the database. A form is decided about once it is there, for what it asks for tells whether something
-//! begins, and by then others have come in; a long one isn't waited for. What is malformed hears of it when it comes again.
+//! begins, and by then others have come in. What is malformed hears of it when it comes again.
 //! Who comes from a web page needs an answer with the headers of CORS, and is decided about by the endpoint
 //! ([`admit_from_page`]).
 
@@ -24,9 +24,6 @@ use super::{RequestId, headers, json, page, read_body};
 use crate::app::App;
 use crate::fault::Fault;
 use crate::locale::Texts;
-
-/// The longest body that is looked into.
-const LONGEST: u64 = 8 * 1024;
 
 /// A service behind the door.
 #[derive(Debug, Clone)]
@@ -59,12 +56,10 @@ struct Prepared {
 /// What is to be decided about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sought {
-    /// A page; what the body holds doesn't matter.
+    /// A page.
     Page(Standing),
     /// Tokens, by a form that tells which.
     Tokens,
-    /// Tokens, by a body that is too long to be waited for.
-    UnreadTokens,
     /// What a token is worth.
     Introspection,
 }
@@ -153,10 +148,7 @@ impl Door {
             return None;
         }
         match path {
-            path if path == self.token => {
-                let short = request.body().size_hint().upper().is_some_and(|length| length <= LONGEST);
-                Some(if short { Sought::Tokens } else { Sought::UnreadTokens })
-            }
+            path if path == self.token => Some(Sought::Tokens),
             path if path == self.introspection => Some(Sought::Introspection),
             _ => None,
         }
@@ -175,7 +167,6 @@ impl Door {
                 Some(b"authorization_code") => admission.admits(Standing::GoesOn) && store.admits().is_ok(),
                 _ => admission.admits(Standing::Begins) && store.admits().is_ok(),
             },
-            Sought::UnreadTokens => admission.admits(Standing::Begins) && store.admits().is_ok(),
         }
     }
 
@@ -184,7 +175,7 @@ impl Door {
         self.app.metrics.shed();
         self.app.shed_log.note(self.app.clock.now());
         let prepared = match sought {
-            Sought::Tokens | Sought::UnreadTokens | Sought::Introspection => &self.document,
+            Sought::Tokens | Sought::Introspection => &self.document,
             Sought::Page(_) => {
                 let wanted = parts.headers.get(header::ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
                 let texts = self.app.locales.choose(&[], wanted);
@@ -228,22 +219,21 @@ where
         Either::Right(Box::pin(async move {
             let (parts, body) = request.into_parts();
             let id = headers::request_id(&door.app, &parts.headers);
-            let mut response = if sought == Sought::Tokens {
-                match read_body(&door.app, body, parts.uri.path()).await {
-                    Ok(form) if door.admits(sought, &form) => {
-                        return inner.call(Request::from_parts(parts, Body::from(form))).await;
-                    }
-                    Ok(_) => door.refusal(sought, &parts, &id),
-                    Err(mut unread) => {
-                        headers::note_refused(&door.app, &unread, &id);
-                        headers::set(&door.app, unread.headers_mut());
-                        unread
-                    }
+            // A refusal before the body is there would cost the connection.
+            let read = match parts.method == Method::GET {
+                true => Ok(Bytes::new()),
+                false => read_body(&door.app, body, parts.uri.path()).await,
+            };
+            let mut response = match read {
+                Ok(form) if door.admits(sought, &form) => {
+                    return inner.call(Request::from_parts(parts, Body::from(form))).await;
                 }
-            } else if door.admits(sought, &[]) {
-                return inner.call(Request::from_parts(parts, Body::new(body))).await;
-            } else {
-                door.refusal(sought, &parts, &id)
+                Ok(_) => door.refusal(sought, &parts, &id),
+                Err(mut unread) => {
+                    headers::note_refused(&door.app, &unread, &id);
+                    headers::set(&door.app, unread.headers_mut());
+                    unread
+                }
             };
             headers::name_request(&door.app, &id, parts.version, response.headers_mut());
             Ok(response)

@@ -3,8 +3,10 @@
 //! A claim with a wrong JSON type refuses the whole token instead of being dropped: a check that reads a claim must never
 //! meet a silent absence. Left out: judging the values, which is [`Verifier`](crate::Verifier)'s part.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -215,9 +217,9 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawClaims, A::Error> {
         let mut raw = RawClaims::default();
-        while let Some(name) = map.next_key::<String>()? {
+        while let Some(ClaimName(name)) = map.next_key()? {
             // `null` is a wrong type for each of these, as no variant of them is an `Option`.
-            match name.as_str() {
+            match &*name {
                 "iss" => once(&mut raw.iss, &mut map)?,
                 "sub" => once(&mut raw.sub, &mut map)?,
                 "aud" => once(&mut raw.aud, &mut map)?,
@@ -238,7 +240,7 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
                 "status" => once(&mut raw.status, &mut map)?,
                 _ => {
                     let value = map.next_value()?;
-                    if raw.other.insert(name, value).is_some() {
+                    if raw.other.insert(name.into_owned(), value).is_some() {
                         return Err(A::Error::custom("a claim occurs twice"));
                     }
                 }
@@ -247,6 +249,10 @@ impl<'de> Visitor<'de> for ClaimsVisitor {
         Ok(raw)
     }
 }
+
+/// A claim's name: read in place, as most are known and none of these is kept.
+#[derive(Deserialize)]
+struct ClaimName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn once<'de, A: MapAccess<'de>, T: Deserialize<'de>>(slot: &mut Option<T>, map: &mut A) -> Result<(), A::Error> {
     if slot.is_some() {
@@ -362,14 +368,27 @@ struct Name(String);
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Form {
-            Plain(String),
-            Scim { value: String },
+        /// Hand-written because serde's `untagged` would hold each name twice.
+        struct PlainOrScim;
+        impl<'de> Visitor<'de> for PlainOrScim {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string or an object with a value")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+                Ok(Name(name.to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Name, A::Error> {
+                #[derive(Deserialize)]
+                struct Scim {
+                    value: String,
+                }
+                Scim::deserialize(MapAccessDeserializer::new(map)).map(|scim| Name(scim.value))
+            }
         }
-        Ok(match Form::deserialize(deserializer)? {
-            Form::Plain(name) | Form::Scim { value: name } => Self(name),
-        })
+        deserializer.deserialize_any(PlainOrScim)
     }
 }

@@ -6,6 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use aws_lc_rs::constant_time::verify_slices_are_equal;
+
 use crate::access_token::{AccessToken, Denied};
 use crate::clock::unix_now;
 #[cfg(feature = "discovery")]
@@ -17,6 +19,7 @@ use crate::refusal::TokenRefusal;
 use crate::resource_metadata::ResourceMetadata;
 #[cfg(feature = "introspection")]
 use crate::signed;
+use crate::signed::{Kind, Signed};
 #[cfg(feature = "discovery")]
 use crate::status_list::{Follower, StatusLists};
 use crate::token_cache::{TokenCache, TokenHash};
@@ -54,11 +57,21 @@ enum KeySource {
     Nowhere,
 }
 
-/// A token that was found good, and the keys that it was found good with: other keys must find that anew.
+/// A token that was found good, and the keys that it was found good with: other keys must find that anew. It is found by
+/// the hash of what is signed, which the check of its signature needs too.
 #[derive(Clone)]
 struct Verified {
     token: AccessToken,
     keys: Arc<KeySet>,
+    /// In base64url. Useless without what it signs, which isn't kept.
+    signature: Arc<str>,
+}
+
+impl Verified {
+    /// Whether this is the signature that was found good. In constant time: it mustn't be guessed letter by letter.
+    fn is_signed_by(&self, signature: &str) -> bool {
+        verify_slices_are_equal(self.signature.as_bytes(), signature.as_bytes()).is_ok()
+    }
 }
 
 impl KeySource {
@@ -147,8 +160,11 @@ impl Guard {
 
     async fn judge_jwt(&self, token: &str) -> Result<AccessToken, TokenRefusal> {
         let Inner { verifier, keys, rules, verified, .. } = &*self.inner;
-        let hash = verified.is_on().then(|| TokenHash::of(token));
-        let known = hash.and_then(|hash| verified.get(&hash)).filter(|known| keys.are_current(&known.keys));
+        let mut signed = Signed::split(token, Kind::ACCESS_TOKEN)?;
+        let hash = verified.is_on().then(|| TokenHash::from(signed.hash()));
+        let known = hash
+            .and_then(|hash| verified.get(&hash))
+            .filter(|known| keys.are_current(&known.keys) && known.is_signed_by(signed.signature));
         let token = match known {
             Some(known) => {
                 verifier.judge_times(&known.token, rules.now())?;
@@ -156,14 +172,16 @@ impl Guard {
             }
             None => {
                 let (token, keys) = match keys {
-                    KeySource::Fixed(keys) => (verifier.verify(keys, token, rules.now())?, Arc::clone(keys)),
+                    KeySource::Fixed(keys) => (verifier.verify_signed(keys, &signed, rules.now())?, Arc::clone(keys)),
                     #[cfg(feature = "discovery")]
-                    KeySource::Issuer(keys) => keys.judge(|keys| verifier.verify(keys, token, rules.now())).await?,
+                    KeySource::Issuer(keys) => {
+                        keys.judge(|keys| verifier.verify_signed(keys, &signed, rules.now())).await?
+                    }
                     #[cfg(feature = "introspection")]
                     KeySource::Nowhere => return Err(TokenRefusal::KeysUnavailable),
                 };
                 if let Some(hash) = hash {
-                    verified.put(hash, Verified { token: token.clone(), keys });
+                    verified.put(hash, Verified { token: token.clone(), keys, signature: signed.signature.into() });
                 }
                 token
             }

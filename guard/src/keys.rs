@@ -4,6 +4,9 @@
 //! never choose another (RFC 8725 §3.1). Symmetric keys are never taken, for then everyone who can check a token could
 //! make one. Left out: encryption keys, certificate chains (`x5c`, `x5u`), curves other than P-256 and Ed25519.
 
+use std::sync::OnceLock;
+
+use aws_lc_rs::digest::Digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_FIXED, ED25519, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256,
     RsaPublicKeyComponents,
@@ -75,12 +78,27 @@ pub(crate) struct VerifyingKey {
     kid: Option<String>,
     algorithm: SignatureAlgorithm,
     public: ParsedPublicKey,
+    /// The header, in base64url, of the first access token that this key was found to have signed. An issuer gives all
+    /// tokens of a key the same, and what was judged good octet for octet needn't be judged again.
+    header: OnceLock<Box<str>>,
 }
 
 impl VerifyingKey {
-    /// Whether `signature` is this key's signature of `message`.
-    pub(crate) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.public.verify_sig(message, signature).is_ok()
+    /// Whether `signature` is this key's signature of `message`, whose SHA-256 may be known.
+    pub(crate) fn signed(&self, message: &[u8], sha256: Option<&Digest>, signature: &[u8]) -> bool {
+        match (self.algorithm, sha256) {
+            // Ed25519 hashes the message by itself (RFC 8032 §5.1).
+            (SignatureAlgorithm::Ed25519, _) | (_, None) => self.public.verify_sig(message, signature).is_ok(),
+            (_, Some(sha256)) => self.public.verify_digest_sig(sha256, signature).is_ok(),
+        }
+    }
+
+    /// Remembers the header of an access token that was found good and for which no other key came into question.
+    pub(crate) fn remember_header(&self, header: &str) {
+        if self.header.get().is_none() {
+            // Somebody else's of the same moment is as good.
+            let _ = self.header.set(header.into());
+        }
     }
 }
 
@@ -160,6 +178,11 @@ impl KeySet {
     /// How many keys of the document were left out because they can't verify access tokens.
     pub fn ignored(&self) -> usize {
         self.ignored
+    }
+
+    /// The key that an access token with this header must be signed by, where one was found good before.
+    pub(crate) fn of_header(&self, header: &str) -> Option<&VerifyingKey> {
+        self.keys.iter().find(|key| key.header.get().is_some_and(|known| **known == *header))
     }
 
     /// Finds the key for a token's header.
@@ -263,7 +286,7 @@ impl VerifyingKey {
                 RsaPublicKeyComponents { n, e }.to_parsed_public_key(parameters)
             }
         };
-        Some(Self { kid: jwk.kid, algorithm, public: public.ok()? })
+        Some(Self { kid: jwk.kid, algorithm, public: public.ok()?, header: OnceLock::new() })
     }
 }
 

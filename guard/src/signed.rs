@@ -6,13 +6,17 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
+use aws_lc_rs::digest::{Digest, SHA256, digest};
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::{DecodeSliceError, Engine as _};
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny};
 
-use crate::keys::{KeySet, MAX_KID_BYTES, Search, SignatureAlgorithm};
+use crate::keys::{KeySet, MAX_KID_BYTES, Search, SignatureAlgorithm, VerifyingKey};
 use crate::refusal::TokenRefusal;
+
+/// The longest signature that any key here could have made, RSA's with 8192 bits, in whole groups of base64. In bytes.
+const MAX_SIGNATURE_BYTES: usize = 1026;
 
 /// A kind of JWT: the `typ` it must have and the size it may have.
 #[derive(Clone, Copy)]
@@ -39,6 +43,11 @@ impl Kind {
         Self { typ: "token-introspection+jwt", max_bytes: usize::MAX, algorithm: Some(algorithm) }
     }
 
+    /// Whether headers of this kind are remembered: only of one, as a header that is good for one isn't for another.
+    fn is_access_token(self) -> bool {
+        self.typ == Self::ACCESS_TOKEN.typ
+    }
+
     /// RFC 7515 §4.1.9: media types don't depend on case, and `application/` may be left out.
     fn is(self, typ: &str) -> bool {
         const PREFIX: &str = "application/";
@@ -50,36 +59,80 @@ impl Kind {
     }
 }
 
-/// The payload of a JWT whose kind, algorithm and signature are right.
-pub(crate) fn open(keys: &KeySet, token: &str, kind: Kind) -> Result<Vec<u8>, TokenRefusal> {
-    // Bounded work: nothing is decoded before the size is known.
-    if token.len() > kind.max_bytes {
-        return Err(TokenRefusal::TooLarge);
-    }
-    // RFC 7515 §7.1: a signed token has three parts. An encrypted one has five and isn't taken here.
-    let (message, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Malformed)?;
-    let (header, payload) = message.split_once('.').ok_or(TokenRefusal::Malformed)?;
-    if header.is_empty() || payload.is_empty() || payload.contains('.') {
-        return Err(TokenRefusal::Malformed);
-    }
-    let header_json = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenRefusal::Malformed)?;
-    let header: Header<'_> = serde_json::from_slice(&header_json).map_err(|_| TokenRefusal::Malformed)?;
-    let algorithm = header.check(kind)?;
+/// A JWS in compact form, split but not judged.
+pub(crate) struct Signed<'t> {
+    header: &'t str,
+    payload: &'t str,
+    /// What the signature is of: header and payload with the dot between them (RFC 7515 §5.1).
+    message: &'t str,
+    /// The signature in base64url.
+    pub(crate) signature: &'t str,
+    /// The SHA-256 of the message, where somebody has needed it already.
+    digest: Option<Digest>,
+}
 
-    // RFC 8725 §3.1: the key decides which algorithm is right. The header's own keys and URLs (`jwk`, `jku`, `x5c`,
-    // `x5u`) aren't even read.
-    let (key, others) = match keys.search(header.kid.as_deref(), algorithm) {
-        Search::Found(key, others) => (key, others),
-        Search::Unknown => return Err(TokenRefusal::UnknownKey),
-        Search::OtherAlgorithm => return Err(TokenRefusal::AlgorithmMismatch),
-        Search::Ambiguous => return Err(TokenRefusal::AmbiguousKey),
-    };
-    let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| TokenRefusal::Malformed)?;
-    let message = message.as_bytes();
-    if !key.signed(message, &signature) && !others.iter().any(|other| other.signed(message, &signature)) {
-        return Err(TokenRefusal::BadSignature);
+impl<'t> Signed<'t> {
+    /// Splits a token. Bounded work: nothing is read before the size is known.
+    pub(crate) fn split(token: &'t str, kind: Kind) -> Result<Self, TokenRefusal> {
+        if token.len() > kind.max_bytes {
+            return Err(TokenRefusal::TooLarge);
+        }
+        // RFC 7515 §7.1: a signed token has three parts. An encrypted one has five and isn't taken here.
+        let (message, signature) = token.rsplit_once('.').ok_or(TokenRefusal::Malformed)?;
+        let (header, payload) = message.split_once('.').ok_or(TokenRefusal::Malformed)?;
+        if header.is_empty() || payload.is_empty() || payload.contains('.') {
+            return Err(TokenRefusal::Malformed);
+        }
+        Ok(Self { header, payload, message, signature, digest: None })
     }
-    URL_SAFE_NO_PAD.decode(payload).map_err(|_| TokenRefusal::Malformed)
+
+    /// The SHA-256 of what is signed, which the check of the signature then needn't compute again.
+    pub(crate) fn hash(&mut self) -> &Digest {
+        self.digest.get_or_insert_with(|| digest(&SHA256, self.message.as_bytes()))
+    }
+
+    /// The payload of a JWT whose kind, algorithm and signature are right.
+    pub(crate) fn open(&self, keys: &KeySet, kind: Kind) -> Result<Vec<u8>, TokenRefusal> {
+        let (key, others) = match keys.of_header(self.header).filter(|_| kind.is_access_token()) {
+            Some(known) => (known, Vec::new()),
+            None => self.key(keys, kind)?,
+        };
+        let mut octets = [0; MAX_SIGNATURE_BYTES];
+        let signature = match URL_SAFE_NO_PAD.decode_slice(self.signature, &mut octets) {
+            Ok(length) => octets.get(..length).unwrap_or_default(),
+            Err(DecodeSliceError::DecodeError(_)) => return Err(TokenRefusal::Malformed),
+            Err(DecodeSliceError::OutputSliceTooSmall) => return Err(TokenRefusal::BadSignature),
+        };
+        let is_by = |key: &VerifyingKey| key.signed(self.message.as_bytes(), self.digest.as_ref(), signature);
+        if !is_by(key) && !others.iter().any(|other| is_by(other)) {
+            return Err(TokenRefusal::BadSignature);
+        }
+        if others.is_empty() && kind.is_access_token() {
+            key.remember_header(self.header);
+        }
+        URL_SAFE_NO_PAD.decode(self.payload).map_err(|_| TokenRefusal::Malformed)
+    }
+
+    /// Judges the header, and finds the key that it names and the others of the same name and algorithm.
+    fn key<'k>(&self, keys: &'k KeySet, kind: Kind) -> Result<(&'k VerifyingKey, Vec<&'k VerifyingKey>), TokenRefusal> {
+        let header_json = URL_SAFE_NO_PAD.decode(self.header).map_err(|_| TokenRefusal::Malformed)?;
+        let header: Header<'_> = serde_json::from_slice(&header_json).map_err(|_| TokenRefusal::Malformed)?;
+        let algorithm = header.check(kind)?;
+        // RFC 8725 §3.1: the key decides which algorithm is right. The header's own keys and URLs (`jwk`, `jku`, `x5c`,
+        // `x5u`) aren't even read.
+        match keys.search(header.kid.as_deref(), algorithm) {
+            Search::Found(key, others) => Ok((key, others)),
+            Search::Unknown => Err(TokenRefusal::UnknownKey),
+            Search::OtherAlgorithm => Err(TokenRefusal::AlgorithmMismatch),
+            Search::Ambiguous => Err(TokenRefusal::AmbiguousKey),
+        }
+    }
+}
+
+/// The payload of a JWT whose kind, algorithm and signature are right.
+#[cfg(feature = "discovery")]
+pub(crate) fn open(keys: &KeySet, token: &str, kind: Kind) -> Result<Vec<u8>, TokenRefusal> {
+    Signed::split(token, kind)?.open(keys, kind)
 }
 
 /// Whether a token says of itself that it is a signed JWT: three parts, the first of them a JSON object with `alg`. An

@@ -1,4 +1,4 @@
-//! A bounded memory of tokens, by the SHA-256 of the token: no token is kept.
+//! A bounded memory of tokens, by a SHA-256: no token is kept.
 //!
 //! Each shard has two generations. What is used moves to the young one; when that is full it becomes the old one, and
 //! what was old and unused is gone. So the memory is bounded, every step costs the same, and tokens in use stay.
@@ -7,19 +7,29 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
+use aws_lc_rs::digest::Digest;
+#[cfg(any(test, feature = "introspection"))]
 use aws_lc_rs::digest::{SHA256, digest};
 
 /// Few callers wait for each other's shard.
 const SHARDS: usize = 16;
 
-/// The SHA-256 of a token.
+/// The SHA-256 of a token, or of what of it is signed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct TokenHash([u8; 32]);
 
 impl TokenHash {
+    #[cfg(any(test, feature = "introspection"))]
     pub(crate) fn of(token: &str) -> Self {
+        Self::from(&digest(&SHA256, token.as_bytes()))
+    }
+}
+
+impl From<&Digest> for TokenHash {
+    /// Of a SHA-256.
+    fn from(digest: &Digest) -> Self {
         let mut hash = [0; 32];
-        hash.copy_from_slice(digest(&SHA256, token.as_bytes()).as_ref());
+        hash.copy_from_slice(digest.as_ref());
         Self(hash)
     }
 }
@@ -72,7 +82,9 @@ impl<V: Clone> TokenCache<V> {
 impl<V> Generations<V> {
     fn put(&mut self, token: TokenHash, value: V, limit: usize) {
         if self.young.len() >= limit && !self.young.contains_key(&token) {
-            self.old = mem::take(&mut self.young);
+            // The room of what is forgotten is used again.
+            mem::swap(&mut self.young, &mut self.old);
+            self.young.clear();
         }
         self.young.insert(token, value);
     }

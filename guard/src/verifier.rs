@@ -9,7 +9,7 @@ use crate::access_token::AccessToken;
 use crate::claims::{Claims, RawClaims};
 use crate::keys::KeySet;
 use crate::refusal::TokenRefusal;
-use crate::signed::{self, Kind};
+use crate::signed::{Kind, Signed};
 
 /// How far clocks may disagree unless the program says otherwise. In seconds.
 const DEFAULT_LEEWAY: u64 = 60;
@@ -73,7 +73,17 @@ impl Verifier {
     /// # Errors
     /// [`TokenRefusal`]: the first rule that the token breaks. [`TokenRefusal::UnknownKey`] may mean that `keys` is old.
     pub fn verify(&self, keys: &KeySet, token: &str, now: u64) -> Result<AccessToken, TokenRefusal> {
-        let claims_json = signed::open(keys, token, Kind::ACCESS_TOKEN)?;
+        self.verify_signed(keys, &Signed::split(token, Kind::ACCESS_TOKEN)?, now)
+    }
+
+    /// As [`verify`](Self::verify), of a token that was split already.
+    pub(crate) fn verify_signed(
+        &self,
+        keys: &KeySet,
+        token: &Signed<'_>,
+        now: u64,
+    ) -> Result<AccessToken, TokenRefusal> {
+        let claims_json = token.open(keys, Kind::ACCESS_TOKEN)?;
         let raw: RawClaims = serde_json::from_slice(&claims_json).map_err(|_| TokenRefusal::MalformedClaims)?;
         let claims = raw.complete()?;
         self.judge(&claims, now)?;

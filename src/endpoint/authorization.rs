@@ -353,7 +353,8 @@ impl<'a> Case<'a> {
         };
         let interval = app.settings.sessions.touch_interval.as_secs();
         let touch_session = worth_touching(&times(session), interval, now);
-        match app.store.issue_code(Issue { code, consent, touch_session }).await? {
+        let owner = if needs_consent { None } else { app.store.owner_to_remember(session, user) };
+        match app.store.issue_code(Issue { code, consent, touch_session, owner }).await? {
             Issued::Stored => {}
             // The session ended while the person was deciding: the login page comes next.
             Issued::OwnerEnded => {

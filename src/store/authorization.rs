@@ -15,11 +15,12 @@ use uuid::Uuid;
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::consent::{consented, give_consent};
+use super::issued_codes::IssuedCode;
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
 use super::presented::PresentedSecret;
 use super::refresh_token::NewRefreshToken;
-use super::{Act, Row, Store, Writes};
+use super::{Act, Store, Writes};
 use crate::fault::Fault;
 
 /// A code as it is looked for.
@@ -94,6 +95,8 @@ pub struct Issue {
     pub consent: Option<(Uuid, Consented, audit_event::Model)>,
     /// Write down that the session was used.
     pub touch_session: bool,
+    /// Whose it is, where the store wants to know it ([`Store::owner_to_remember`]).
+    pub owner: Option<Owner>,
 }
 
 impl Issue {
@@ -119,8 +122,18 @@ impl Store {
     ///
     /// # Errors
     /// Where the database fails.
-    pub async fn issue_code(&self, issue: Issue) -> Result<Issued, Fault> {
-        self.act_alone(issue.writes(), issue, |act, issue| Box::pin(store_code(act, issue))).await
+    pub async fn issue_code(&self, mut issue: Issue) -> Result<Issued, Fault> {
+        let known = issue.owner.take().map(|owner| IssuedCode { code: issue.code.clone(), owner });
+        let issued = self.act_alone(issue.writes(), issue, |act, issue| Box::pin(store_code(act, issue))).await?;
+        if let (Issued::Stored, Some(known), Some(codes)) = (issued, known, &self.issued_codes) {
+            codes.remember(known);
+        }
+        Ok(issued)
+    }
+
+    /// Whose a code is that rests on no consent, where that is remembered until it is redeemed.
+    pub fn owner_to_remember(&self, session: &session::Model, user: &user::Model) -> Option<Owner> {
+        self.issued_codes.as_ref().map(|_| Owner::of(session, user))
     }
 
     /// Redeems a code (RFC 6749 §4.1.3): decides, spends, and makes grant and refresh token in one transaction.
@@ -128,8 +141,12 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn redeem_code(&self, redemption: Redemption, now: Timestamp) -> Result<Redeemed, Fault> {
-        let request = (redemption, now);
-        self.act_alone(Writes::One, request, |act, (redemption, now)| Box::pin(redeem(act, redemption, *now))).await
+        let known = self.issued_codes.as_ref().zip(redemption.presented.place).and_then(|(codes, id)| codes.take(id));
+        let request = (redemption, known, now);
+        self.act_alone(Writes::One, request, |act, (redemption, known, now)| {
+            Box::pin(redeem(act, redemption, known.as_deref(), *now))
+        })
+        .await
     }
 }
 
@@ -206,28 +223,60 @@ async fn hold_owner(act: &mut Act<'_>, presented: &PresentedCode) -> Result<(), 
     act.rows(statement).await.map(drop)
 }
 
+/// A code, whose it is, and the consent on which it may rest.
+struct Found {
+    code: authorization_code::Model,
+    owner: Owner,
+    consent: Option<FoundConsent>,
+}
+
+/// The consent of a code's owner to its client.
+struct FoundConsent {
+    id: Uuid,
+    scope: String,
+    claims: String,
+}
+
 /// Redeems a code. `None`: more is to be written than an act without a transaction can, or what the decision rests on has
 /// changed meanwhile.
-async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> Result<Option<Redeemed>, Fault> {
+async fn redeem(
+    act: &mut Act<'_>,
+    redemption: &Redemption,
+    known: Option<&IssuedCode>,
+    now: Timestamp,
+) -> Result<Option<Redeemed>, Fault> {
     if act.is_transaction() {
         hold_owner(act, &redemption.presented).await?;
-    }
-    let Some((code, mut row)) = find_code(act, redemption.presented).await? else {
-        return Ok(Some(Redeemed::Refused(code_redemption::UNKNOWN)));
-    };
-    let row = &mut row;
-    let owner = Owner::read(row)?;
-    let consent_id: Option<Uuid> = row.take("id")?;
-    let allowed: (Option<String>, Option<String>) = (row.take("scope")?, row.take("claims")?);
-
-    let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
-    let consent_stands = match (code.needs_consent, allowed) {
-        (false, _) => true,
-        (true, (Some(allowed_scope), Some(allowed_claims))) => {
-            let asked = ClaimsRequest::from_stored(code.requested_claims.as_deref()).map_err(Fault::broken)?;
-            consented(&allowed_scope, &allowed_claims)?.covers(&scope, &asked.beyond(&scope))
+    } else if let Some(IssuedCode { code, owner }) = known
+        && redemption.presented.proves(&code.code_hash)
+    {
+        let known = Found { code: code.clone(), owner: owner.clone(), consent: None };
+        // The write that spends it asks for each premise anew. Anything but tokens is said by who has looked.
+        if let Some(granted @ Redeemed::Granted { .. }) = redeem_found(act, redemption, known, now).await? {
+            return Ok(Some(granted));
         }
-        (true, _) => false,
+    }
+    match find_code(act, redemption.presented).await? {
+        Some(found) => redeem_found(act, redemption, found, now).await,
+        None => Ok(Some(Redeemed::Refused(code_redemption::UNKNOWN))),
+    }
+}
+
+/// Redeems a code that was found; as [`redeem`].
+async fn redeem_found(
+    act: &mut Act<'_>,
+    redemption: &Redemption,
+    Found { code, owner, consent }: Found,
+    now: Timestamp,
+) -> Result<Option<Redeemed>, Fault> {
+    let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
+    let consent_stands = match (code.needs_consent, &consent) {
+        (false, _) => true,
+        (true, Some(consent)) => {
+            let asked = ClaimsRequest::from_stored(code.requested_claims.as_deref()).map_err(Fault::broken)?;
+            consented(&consent.scope, &consent.claims)?.covers(&scope, &asked.beyond(&scope))
+        }
+        (true, None) => false,
     };
     let challenge = match &code.challenge {
         None => None,
@@ -288,6 +337,7 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
         end_reason: None,
         requested_claims: code.requested_claims.clone(),
     };
+    let claims_updated_at = owner.claims_updated_at;
     let live = owner.of_grant(grant, redemption.idle_timeout, now);
     // Before anything is spent: what is refused here may be asked for again.
     let access_token = match redemption.planner.plan(act, &live, &scope, &granted).await? {
@@ -320,7 +370,10 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
     inserts.extend(access_token::remembering(act, &access_token, token_owner)?);
     let held = match act.is_transaction() {
         true => None,
-        false => Some(standing_owner(act, &code, consent_id.filter(|_| code.needs_consent))),
+        false => {
+            let consent = consent.filter(|_| code.needs_consent).map(|consent| consent.id);
+            Some(standing_owner(act, &code, claims_updated_at, consent))
+        }
     };
     match (Outcome { held, spend: Some(spend), inserts }.write(act).await?, act.is_transaction()) {
         (true, _) => Ok(Some(Redeemed::Granted { live: Box::new(live), access_token, nonce: code.nonce })),
@@ -330,15 +383,21 @@ async fn redeem(act: &mut Act<'_>, redemption: &Redemption, now: Timestamp) -> R
 }
 
 /// Locks the user and the session of a code, and the consent on which it rests, if they still stand as the decision has
-/// seen them: a consent may have grown since, and one that was given anew is another. The statement of an act without a
-/// transaction: in one, [`hold_owner`] has locked them before the decision.
-fn standing_owner(act: &Act<'_>, code: &authorization_code::Model, consent: Option<Uuid>) -> Statement {
+/// seen them: the user's claims are those, a consent may have grown since, and one that was given anew is another. The
+/// statement of an act without a transaction: in one, [`hold_owner`] has locked them before the decision.
+fn standing_owner(
+    act: &Act<'_>,
+    code: &authorization_code::Model,
+    claims_updated_at: Option<i64>,
+    consent: Option<Uuid>,
+) -> Statement {
     static TEXTS: [StatementText; 2] = [const { StatementText::new() }; 2];
     let [without, with] = &TEXTS;
-    let mut values = vec![code.session_id.into()];
+    let mut values = vec![code.session_id.into(), claims_updated_at.into()];
     values.extend(consent.map(sea_orm::Value::from));
     act.fixed(if consent.is_some() { with } else { without }, values, || {
         let mut select = select_standing(code.session_id);
+        select.and_where(Expr::col((user::Entity, user::Column::UpdatedAt)).eq(claims_updated_at));
         let mut locked = vec![Alias::new("users"), Alias::new("sessions")];
         if let Some(id) = consent {
             let of_user =
@@ -378,12 +437,8 @@ fn select_standing(session: Uuid) -> SelectStatement {
         .take()
 }
 
-/// The presented code, and a row from which its owner and consent are read on; `None` where there is none at its place, or
-/// its secret is another.
-async fn find_code(
-    act: &mut Act<'_>,
-    presented: PresentedCode,
-) -> Result<Option<(authorization_code::Model, Row)>, Fault> {
+/// The presented code; `None` where there is none at its place, or its secret is another.
+async fn find_code(act: &mut Act<'_>, presented: PresentedCode) -> Result<Option<Found>, Fault> {
     static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
     static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
     let (texts, values) = match presented.place {
@@ -396,7 +451,17 @@ async fn find_code(
     let statement = act.fixed(text, values, || select_code(is_code(&presented), lock));
     let Some(mut row) = act.rows(statement).await?.into_iter().next() else { return Ok(None) };
     let code: authorization_code::Model = row.record()?;
-    Ok(presented.proves(&code.code_hash).then_some((code, row)))
+    if !presented.proves(&code.code_hash) {
+        return Ok(None);
+    }
+    let owner = Owner::read(&mut row)?;
+    let (id, scope, claims): (Option<Uuid>, Option<String>, Option<String>) =
+        (row.take("id")?, row.take("scope")?, row.take("claims")?);
+    let consent = match (id, scope, claims) {
+        (Some(id), Some(scope), Some(claims)) => Some(FoundConsent { id, scope, claims }),
+        _ => None,
+    };
+    Ok(Some(Found { code, owner, consent }))
 }
 
 /// What finds a presented code.

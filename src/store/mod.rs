@@ -5,6 +5,7 @@
 
 mod act;
 mod gate;
+mod issued_codes;
 mod outcome;
 mod owner;
 mod postgres;
@@ -89,6 +90,8 @@ pub struct Store {
     backend: Backend,
     gate: Arc<gate::Gate>,
     redis: Option<Redis>,
+    /// None where a look costs less than remembering.
+    issued_codes: Option<issued_codes::IssuedCodes>,
     reads: AtomicU64,
     acts: AtomicU64,
 }
@@ -148,7 +151,11 @@ impl Store {
 
     fn on(backend: Backend, options: &StoreOptions) -> Self {
         let gate = Arc::new(gate::Gate::new(options.max_waiting));
-        Self { backend, gate, redis: None, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
+        let issued_codes = match backend {
+            Backend::Sqlite(_) => None,
+            Backend::Postgres(_) => Some(issued_codes::IssuedCodes::default()),
+        };
+        Self { backend, gate, redis: None, issued_codes, reads: AtomicU64::new(0), acts: AtomicU64::new(0) }
     }
 
     /// Keeps state with a lifetime in Redis, and tells other nodes of changes through it. It is reached at its first use;

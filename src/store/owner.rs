@@ -10,12 +10,12 @@ use super::authorization::LiveGrant;
 use crate::fault::Fault;
 
 /// A user and a session, each if it is there.
-#[derive(Debug)]
-pub(super) struct Owner {
+#[derive(Debug, Clone, Default)]
+pub struct Owner {
     /// The user's `sub`; none where the user is gone.
     pub(super) subject: Option<String>,
     claims: Option<String>,
-    claims_updated_at: Option<i64>,
+    pub(super) claims_updated_at: Option<i64>,
     disabled_at: Option<i64>,
     session_public_id: Option<String>,
     /// The times of the session, while it is known.
@@ -108,6 +108,18 @@ fn session_times(row: &mut Row) -> Result<Option<SessionTimes>, Fault> {
 }
 
 impl Owner {
+    /// A session and its user, as they were read.
+    pub(super) fn of(session: &session::Model, user: &user::Model) -> Self {
+        Self {
+            subject: Some(user.subject.clone()),
+            claims: Some(user.claims.clone()),
+            claims_updated_at: Some(user.updated_at),
+            disabled_at: user.disabled_at,
+            session_public_id: Some(session.public_id.clone()),
+            session_times: Some(super::session::times(session)),
+        }
+    }
+
     /// Reads the columns that [`join`] added.
     ///
     /// # Errors

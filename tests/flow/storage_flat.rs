@@ -92,7 +92,7 @@ async fn live(app: Arc<App>, user: Uuid, password_hash: Option<String>, client: 
         look_again_at: None,
         hash_only: None,
     };
-    let issued = app.store.issue_code(Issue { code, consent: None, touch_session: false }).await.unwrap();
+    let issued = app.store.issue_code(Issue { code, consent: None, touch_session: false, owner: None }).await.unwrap();
     assert_eq!(issued, Issued::Stored);
     let token = |expires_at: Timestamp| NewRefreshToken { id: id(), token_hash: hash(), expires_at };
     let mut last = token(now.plus_seconds(7 * 86_400));

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::relying_party::{RelyingParty, free_address};
 use super::{AUDIENCE, MACHINE, Registered, server};
 use crate::support::server::{Answer, SECRET};
-use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer, changed};
 
 /// A machine whose tokens are for somebody else.
 const ELSEWHERE: &str = "elsewhere";
@@ -203,7 +203,7 @@ async fn resource_server(server: &TestServer, apache: &RelyingParty) {
         apache.complain(&answer);
     }
     assert_eq!(answer.header("x-caller"), MACHINE);
-    let tampered = format!("{}A{}", &good[..good.len() - 10], &good[good.len() - 9..]);
+    let tampered = changed(good, good.len() - 10);
     for wrong in [other.as_str().unwrap(), &tampered, "no.jwt.at-all"] {
         assert_eq!(call(wrong).await.status, 401, "{wrong}");
     }

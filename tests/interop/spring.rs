@@ -9,7 +9,7 @@ use super::relying_party::{RelyingParty, free_address};
 use super::{AUDIENCE, MACHINE, Registered, USER, installed, server};
 use crate::support::browser::form;
 use crate::support::server::{Answer, SECRET};
-use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
+use crate::support::{Browser, ClientSpec, TestDatabase, TestServer, changed};
 
 const CLIENTS: [Registered; 2] = [Registered::BASIC_RS256, Registered::POST_ES256];
 
@@ -105,7 +105,7 @@ async fn resource_server(server: &TestServer, program: &RelyingParty) {
 
     server.add_client(ClientSpec::machine("elsewhere")).await;
     let other = server.token("elsewhere", &[("grant_type", "client_credentials")]).await.json();
-    let tampered = format!("{}A{}", &good[..good.len() - 10], &good[good.len() - 9..]);
+    let tampered = changed(good, good.len() - 10);
     for wrong in [other["access_token"].as_str().unwrap(), &tampered, "no.jwt.at-all"] {
         let refused = call("/api/me", wrong).await;
         assert_eq!(refused.status, 401, "{refused:?}");

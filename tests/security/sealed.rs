@@ -2,22 +2,15 @@
 
 use keyward_protocol::scope::ScopeSet;
 
-use crate::support::ClientSpec;
 use crate::support::browser::{form, parameters};
 use crate::support::server::PASSWORD;
+use crate::support::{ClientSpec, changed};
 
 use super::visitor::Visitor;
 
 /// The sealed request in a page's form.
 fn sealed(html: &str) -> String {
     form(html).1.into_iter().find(|(name, _)| name == "request").expect("a sealed request").1
-}
-
-/// The text with one character changed.
-fn changed(text: &str, at: usize) -> String {
-    let mut characters: Vec<char> = text.chars().collect();
-    characters[at] = if characters[at] == 'A' { 'B' } else { 'A' };
-    characters.into_iter().collect()
 }
 
 on_each_database! {

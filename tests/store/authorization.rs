@@ -121,7 +121,7 @@ on_each_database! {
             let event = app.audit_record(AuditEvent::by_cli(AuditKind::ConsentGiven)).unwrap();
             let claims = [format!("claim-{number}")].into();
             let consent = Some((app.random.uuid_v7(now).unwrap(), Consented { scope, claims }, event));
-            app.store.issue_code(Issue { code, consent, touch_session: number % 2 == 0 })
+            app.store.issue_code(Issue { code, consent, touch_session: number % 2 == 0, owner: None })
         });
         for issued in join_all(issues).await {
             assert_eq!(issued.unwrap(), Issued::Stored);

@@ -10,6 +10,7 @@ use keyward::store::authorization::{PresentedCode, Redeemed, Redemption};
 use keyward::store::refresh_token::{NewRefreshToken, PresentedRefreshToken, Refresh, Refreshed};
 use keyward_entities::audit_event;
 use keyward_protocol::{authorization_code, refresh_token};
+use uuid::Uuid;
 
 use super::Tables;
 use crate::support::server::VERIFIER;
@@ -43,6 +44,21 @@ fn interrupted(server: &TestServer, change: &'static str) -> (TokenPlanner, Arc<
 
 fn event(server: &TestServer) -> audit_event::Model {
     server.app.audit_record(AuditEvent::by_cli(AuditKind::CodeReplayed)).unwrap()
+}
+
+fn redemption(server: &TestServer, code: &str, client: Uuid, planner: TokenPlanner) -> Redemption {
+    Redemption {
+        presented: PresentedCode::of(authorization_code::parse(code).unwrap(), &server.app.secrets.token_hash),
+        client,
+        redirect_uri: Some("https://app.example/cb".into()),
+        verifier: Some(VERIFIER.into()),
+        resources: Vec::new(),
+        refresh_token: Some(fresh(server)),
+        grant_expires_at: server.app.clock.now().plus_seconds(600),
+        planner,
+        idle_timeout: 43_200,
+        replay_event: event(server),
+    }
 }
 
 fn fresh(server: &TestServer) -> NewRefreshToken {
@@ -80,18 +96,7 @@ async fn a_code_is_redeemed_only_as_it_was_seen() {
         let code = Browser::new(&server).code(&server.authorize_url("shop", &[]), "ada").await;
         let (planner, answers) = interrupted(&server, change);
         let now = server.app.clock.now();
-        let redemption = Redemption {
-            presented: PresentedCode::of(authorization_code::parse(&code).unwrap(), &server.app.secrets.token_hash),
-            client,
-            redirect_uri: Some("https://app.example/cb".into()),
-            verifier: Some(VERIFIER.into()),
-            resources: Vec::new(),
-            refresh_token: Some(fresh(&server)),
-            grant_expires_at: now.plus_seconds(600),
-            planner,
-            idle_timeout: 43_200,
-            replay_event: event(&server),
-        };
+        let redemption = redemption(&server, &code, client, planner);
         let outcome = server.app.store.redeem_code(redemption, now).await.unwrap();
         assert_eq!(answers.load(Ordering::SeqCst), 1, "{change}: {outcome:?}");
         match replayed {
@@ -105,6 +110,67 @@ async fn a_code_is_redeemed_only_as_it_was_seen() {
             tables.run(&format!("DELETE FROM {table}")).await;
         }
         tables.run(undo).await;
+    }
+    server.stop().await;
+}
+
+/// What the database says of a code that this node has issued and still knows, and what comes of it.
+enum Said {
+    /// Tokens, after so many plans: the second one is of who has looked.
+    Tokens(usize),
+    Refused,
+    Replayed,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_code_that_is_still_known_is_redeemed_only_as_it_is_now() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+    let tables = Tables::of(&server).await;
+    let claims = r#"{"name":"Ada King"}"#;
+    for (change, undo, said) in [
+        ("SELECT 1", "", Said::Tokens(1)),
+        // What never changes isn't looked at, and so this shows that nothing was.
+        ("UPDATE authorization_codes SET nonce = 'another'", "", Said::Tokens(1)),
+        (
+            r#"UPDATE users SET claims = '{"name":"Ada King"}', updated_at = updated_at + 1"#,
+            "UPDATE users SET claims = '{}'",
+            Said::Tokens(2),
+        ),
+        ("UPDATE users SET disabled_at = 1", "UPDATE users SET disabled_at = NULL", Said::Refused),
+        ("UPDATE sessions SET ended_at = 1", "", Said::Refused),
+        ("UPDATE authorization_codes SET expires_at = 1", "", Said::Refused),
+        ("DELETE FROM authorization_codes", "", Said::Refused),
+        ("UPDATE authorization_codes SET spent_at = 1", "", Said::Replayed),
+    ] {
+        for before in [true, false] {
+            let code = Browser::new(&server).code(&server.authorize_url("shop", &[]), "ada").await;
+            if before {
+                tables.run(change).await;
+            }
+            let (planner, plans) = interrupted(&server, if before { "SELECT 1" } else { change });
+            let redemption = redemption(&server, &code, client, planner);
+            let outcome = server.app.store.redeem_code(redemption, server.app.clock.now()).await.unwrap();
+            let case = format!("{change}, {before}: {outcome:?}");
+            match (&said, &outcome) {
+                (Said::Tokens(expected), Redeemed::Granted { live, nonce, .. }) => {
+                    assert_eq!(plans.load(Ordering::SeqCst), *expected, "{case}");
+                    assert_ne!(nonce.as_deref(), Some("another"), "{case}");
+                    assert_eq!(live.claims == claims, change.contains("claims"), "{case}");
+                }
+                (Said::Refused, Redeemed::Refused(_)) | (Said::Replayed, Redeemed::Replayed) => {}
+                _ => panic!("{case}"),
+            }
+            let expected = i64::from(matches!(said, Said::Tokens(_)));
+            for table in ["grants", "refresh_tokens"] {
+                assert_eq!(tables.number(&format!("SELECT COUNT(*) FROM {table}")).await, expected, "{case}: {table}");
+                tables.run(&format!("DELETE FROM {table}")).await;
+            }
+            tables.run(undo).await;
+        }
     }
     server.stop().await;
 }

@@ -16,6 +16,13 @@ pub use database::TestDatabase;
 pub use server::{ClientSpec, TestServer};
 pub use web_app::WebApp;
 
+/// The text with the character at this place changed: always another one.
+pub fn changed(text: &str, at: usize) -> String {
+    let mut characters: Vec<char> = text.chars().collect();
+    characters[at] = if characters[at] == 'A' { 'B' } else { 'A' };
+    characters.into_iter().collect()
+}
+
 /// A story on SQLite and on PostgreSQL: `name::sqlite` and `name::postgres`.
 macro_rules! on_each_database {
     ($(async fn $name:ident($server:ident) $body:block)*) => {$(

@@ -90,7 +90,7 @@ pub fn answer(incoming: &Incoming, outcome: Result<Response, Failure>) -> Respon
 /// A fault as programs see it: `server_error` or `temporarily_unavailable`, and nothing of its text.
 pub fn fault_response(fault: &Fault) -> Response {
     match fault {
-        Fault::Unavailable(_) | Fault::Overloaded(_) => {
+        Fault::Unavailable(_) | Fault::Undone(_) | Fault::Overloaded(_) => {
             let mut response =
                 (StatusCode::SERVICE_UNAVAILABLE, json_headers(), Body::from(busy_body())).into_response();
             response.headers_mut().insert(header::RETRY_AFTER, super::RETRY_AFTER);

@@ -137,7 +137,7 @@ pub fn answer(app: &App, incoming: &Incoming, outcome: Result<Response, PageFail
         Err(PageFailure::Fault(fault)) => {
             log_fault(incoming.uri.path(), &incoming.request_id, &fault);
             let kind = match fault {
-                Fault::Unavailable(_) => ErrorKind::Unavailable,
+                Fault::Unavailable(_) | Fault::Undone(_) => ErrorKind::Unavailable,
                 Fault::Overloaded(_) => ErrorKind::Busy,
                 Fault::Broken(_) => ErrorKind::Internal,
             };

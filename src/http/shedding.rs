@@ -19,6 +19,8 @@ use http::header::{self, HeaderMap};
 use http::{Method, Request, StatusCode};
 use tower::Service;
 
+use keyward_protocol::client_metadata::GrantType;
+
 use super::admission::Standing;
 use super::{RequestId, headers, json, page, read_body};
 use crate::app::App;
@@ -93,7 +95,7 @@ const OVERLOADED: Fault = Fault::Overloaded("more requests come than can be serv
 /// # Errors
 /// [`Fault::Overloaded`] where it isn't.
 pub fn admit_from_page(app: &App, headers: &HeaderMap, standing: Standing) -> Result<(), Fault> {
-    if is_from_page(headers) && !app.admission.admits(standing) {
+    if is_from_page(headers) && !app.lifecycle.is_draining() && !app.admission.admits(standing) {
         return Err(OVERLOADED);
     }
     Ok(())
@@ -161,12 +163,12 @@ impl Door {
             Sought::Page(standing) => admission.admits(standing) && store.admits().is_ok(),
             // It needs no act.
             Sought::Introspection => admission.admits(Standing::GoesOn),
-            Sought::Tokens => match grant(form) {
+            Sought::Tokens => {
+                let grant = grant(form);
                 // A client's own token, as a JWT, needs no act.
-                Some(b"client_credentials") => admission.admits(Standing::Begins),
-                Some(b"authorization_code") => admission.admits(Standing::GoesOn) && store.admits().is_ok(),
-                _ => admission.admits(Standing::Begins) && store.admits().is_ok(),
-            },
+                let needs_act = grant != Some(GrantType::ClientCredentials);
+                admission.admits(Standing::of(grant)) && (!needs_act || store.admits().is_ok())
+            }
         }
     }
 
@@ -188,8 +190,9 @@ impl Door {
 }
 
 /// The `grant_type` of a form, in the plain spelling (RFC 6749 §4).
-fn grant(form: &[u8]) -> Option<&[u8]> {
-    form.split(|&octet| octet == b'&').find_map(|parameter| parameter.strip_prefix(b"grant_type="))
+fn grant(form: &[u8]) -> Option<GrantType> {
+    let named = form.split(|&octet| octet == b'&').find_map(|parameter| parameter.strip_prefix(b"grant_type="))?;
+    GrantType::parse(std::str::from_utf8(named).ok()?)
 }
 
 type Answering = BoxFuture<'static, Result<Response, Infallible>>;
@@ -248,14 +251,15 @@ mod tests {
     #[test]
     fn the_grant_is_read_off_the_form() {
         for (form, expected) in [
-            ("grant_type=client_credentials", Some("client_credentials")),
-            ("scope=api&grant_type=client_credentials&client_id=a", Some("client_credentials")),
-            ("code=grant_type%3Dclient_credentials&grant_type=authorization_code", Some("authorization_code")),
+            ("grant_type=client_credentials", Some(GrantType::ClientCredentials)),
+            ("scope=api&grant_type=client_credentials&client_id=a", Some(GrantType::ClientCredentials)),
+            ("code=grant_type%3Dclient_credentials&grant_type=authorization_code", Some(GrantType::AuthorizationCode)),
+            ("grant_type=password", None),
             ("xgrant_type=client_credentials", None),
             ("grant_typex=client_credentials", None),
             ("", None),
         ] {
-            assert_eq!(grant(form.as_bytes()), expected.map(str::as_bytes), "{form}");
+            assert_eq!(grant(form.as_bytes()), expected, "{form}");
         }
     }
 }

@@ -42,11 +42,7 @@ async fn respond(app: &App, incoming: &Incoming) -> Result<Response, Failure> {
         GrantType::ClientCredentials => {}
     }
     // Before anything is spent or computed: under overload a refusal is to cost as little as it can.
-    let standing = match grant {
-        GrantType::AuthorizationCode => Standing::GoesOn,
-        GrantType::RefreshToken | GrantType::ClientCredentials => Standing::Begins,
-    };
-    admit_from_page(app, &incoming.headers, standing)?;
+    admit_from_page(app, &incoming.headers, Standing::of(Some(grant)))?;
     // A client's own token needs no act, as a JWT.
     if grant != GrantType::ClientCredentials {
         app.store.admits()?;

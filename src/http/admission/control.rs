@@ -1,0 +1,344 @@
+//! What the measured waits say about the share of requests that is let in. Pure: waits and times go in, a share comes out.
+
+use std::time::Duration;
+
+/// A wait that is too long where it lasts: a line of so many, as they are served, and so long at least.
+const LONG: Line = Line { requests: 64, time: Duration::from_millis(20) };
+/// How long a long wait lasts before anybody is refused.
+const STANDS: Duration = Duration::from_millis(500);
+/// The wait that is aimed at from then on.
+const AIM: Line = Line { requests: 8, time: Duration::from_millis(2) };
+/// The share of requests that are let in follows the wait in about this time.
+const FOLLOWS: Duration = Duration::from_millis(50);
+/// How long hardly anybody must have been refused for the overload to be over, and how long without a measurement.
+pub(super) const CALM: Duration = Duration::from_secs(1);
+/// After this time all are let in again, to see whether the wait becomes long: at once some are refused again.
+const TRIAL: Duration = Duration::from_secs(60);
+/// The smallest level, and the smallest share, to which a wait above the aim brings it for a moment: some are always served.
+const LEAST_LEVEL: f64 = 1.0 / 64.0;
+const LEAST: f64 = 1.0 / 256.0;
+/// Hardly anybody is refused from here on.
+const NEARLY_ALL: f64 = 0.9;
+/// Where so few of those who come could be refused at all, nobody is: it would shorten no line.
+const HELPS: f64 = 1.0 / 16.0;
+
+/// A wait, in the measure of a machine that serves quickly or slowly.
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// Requests in line.
+    requests: u32,
+    /// And the least that they take.
+    time: Duration,
+}
+
+impl Line {
+    /// How long it is where each request takes so long.
+    fn lasts(self, each: Duration) -> Duration {
+        self.time.max(each.saturating_mul(self.requests))
+    }
+}
+
+/// A wait that has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Measured {
+    pub(super) wait: Duration,
+    /// When it ended, since some beginning.
+    pub(super) now: Duration,
+    /// Since the one before ended.
+    pub(super) passed: Duration,
+    /// How long a request took of that time, on average.
+    pub(super) each: Duration,
+    /// The part of the requests that could have been refused; it is counted while some are.
+    pub(super) refusable: f64,
+}
+
+/// What the waits say about the share.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Control {
+    /// All are let in.
+    Open {
+        /// Since when each wait was long.
+        long_since: Option<Duration>,
+    },
+    /// A share is.
+    Limiting(Limiting),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limiting {
+    /// What keeps the wait where it is aimed at, as far as is known.
+    level: f64,
+    /// The part of the requests that could be refused, as of late.
+    refusable: f64,
+    /// Since the last trial.
+    since: Duration,
+    /// Until when all are let in for a trial.
+    trial_until: Option<Duration>,
+    /// Since when hardly anybody was refused.
+    calm_since: Option<Duration>,
+}
+
+impl Control {
+    pub(super) const fn new() -> Self {
+        Self::Open { long_since: None }
+    }
+
+    pub(super) const fn is_limiting(&self) -> bool {
+        matches!(self, Self::Limiting(_))
+    }
+
+    /// The share, 0 to 1, from now on.
+    pub(super) fn follow(&mut self, mut measured: Measured) -> f64 {
+        let Measured { wait, now, passed, each, .. } = measured;
+        let is_long = wait >= LONG.lasts(each);
+        if let Self::Open { long_since } = self {
+            // Where nothing was measured for long before this message was sent, nobody knows what the wait was.
+            let is_known = passed.saturating_sub(wait) < CALM;
+            let since = long_since.filter(|_| is_known).unwrap_or(now);
+            *long_since = is_long.then_some(since);
+            if !is_long || now.saturating_sub(since) < STANDS {
+                return 1.0;
+            }
+            let begun = Limiting { level: 1.0, refusable: 1.0, since: now, trial_until: None, calm_since: None };
+            *self = Self::Limiting(begun);
+            // Nobody has counted yet.
+            measured.refusable = begun.refusable;
+        }
+        let Self::Limiting(limiting) = self else { return 1.0 };
+        if let Some(share) = limiting.follow(measured, is_long) {
+            return share;
+        }
+        *self = Self::new();
+        1.0
+    }
+}
+
+impl Limiting {
+    /// The share, while the overload lasts.
+    fn follow(&mut self, measured: Measured, is_long: bool) -> Option<f64> {
+        let Measured { wait, now, passed, each, refusable } = measured;
+        if let Some(until) = self.trial_until {
+            match is_long {
+                true => (self.trial_until, self.since) = (None, now),
+                false => return (now < until).then_some(1.0),
+            }
+        }
+        self.refusable += (refusable - self.refusable) * (passed.as_secs_f64() / STANDS.as_secs_f64()).min(1.0);
+        let excess = wait.as_secs_f64() / AIM.lasts(each).as_secs_f64();
+        // The level follows slowly, by a factor, for nobody knows its order of magnitude; a wait above the aim is answered at
+        // once besides, so that the line shrinks without the level having to swing.
+        let time = passed.as_secs_f64() / FOLLOWS.as_secs_f64();
+        let step = if excess < 1.0 { (1.0 - excess) * time } else { (1.0 - excess).max(-1.0) * time.min(1.0) };
+        // Where hardly anybody who comes could be refused, refusing doesn't help.
+        let helps = self.refusable >= HELPS;
+        self.level = if helps { (self.level * step.exp()).clamp(LEAST_LEVEL, 1.0) } else { 1.0 };
+        if is_long || self.level < NEARLY_ALL {
+            self.calm_since = None;
+        } else if now.saturating_sub(*self.calm_since.get_or_insert(now)) >= CALM {
+            return None;
+        }
+        if now.saturating_sub(self.since) >= TRIAL {
+            self.trial_until = Some(now + STANDS);
+            return Some(1.0);
+        }
+        Some(if helps { (self.level / excess.max(1.0).powi(2)).max(LEAST) } else { 1.0 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::STRIDE;
+    use super::*;
+
+    /// A server that takes so many microseconds for a request that is let in and so many for a refusal, while they come at
+    /// random.
+    struct Server {
+        served_micros: f64,
+        refused_micros: f64,
+        /// The part that could be refused.
+        refusable: f64,
+        control: Control,
+        share: f64,
+        /// Work that waits, and the time, in microseconds.
+        line: f64,
+        now: f64,
+        /// When the message to oneself was sent, and when it comes back.
+        message: Option<(f64, f64)>,
+        measured: f64,
+        unmeasured: f64,
+        chance: u64,
+    }
+
+    #[derive(Debug, Default)]
+    struct Outcome {
+        served: f64,
+        refused: f64,
+        /// The longest wait in the second half of the time, in microseconds.
+        wait: f64,
+    }
+
+    impl Server {
+        fn new(served_micros: f64, refused_micros: f64) -> Self {
+            Self {
+                served_micros,
+                refused_micros,
+                refusable: 1.0,
+                control: Control::new(),
+                share: 1.0,
+                line: 0.0,
+                now: 0.0,
+                message: None,
+                measured: 0.0,
+                unmeasured: 0.0,
+                chance: 7,
+            }
+        }
+
+        /// Between 0 and 1.
+        fn chance(&mut self) -> f64 {
+            self.chance = self.chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((self.chance >> 33) as f64 + 0.5) / f64::from(1_u32 << 31)
+        }
+
+        fn take_back(&mut self, sent: f64, back: f64) {
+            let passed = Duration::from_micros((back - self.measured) as u64);
+            self.share = self.control.follow(Measured {
+                wait: Duration::from_micros((back - sent) as u64),
+                now: Duration::from_micros(back as u64),
+                passed,
+                each: passed.div_f64(self.unmeasured),
+                refusable: self.refusable,
+            });
+            (self.message, self.measured, self.unmeasured) = (None, back, 0.0);
+        }
+
+        /// So many a second, for so many seconds.
+        fn offer(&mut self, rate: f64, seconds: f64) -> Outcome {
+            let mut outcome = Outcome::default();
+            let begin = self.now;
+            while self.now < begin + seconds * 1e6 {
+                let gap = -self.chance().ln() / rate * 1e6;
+                self.now += gap;
+                self.line = (self.line - gap).max(0.0);
+                if self.now > begin + seconds * 5e5 {
+                    outcome.wait = outcome.wait.max(self.line);
+                }
+                if self.chance() > self.share && self.chance() < self.refusable {
+                    outcome.refused += 1.0;
+                    self.line += self.refused_micros;
+                } else {
+                    outcome.served += 1.0;
+                    self.line += self.served_micros;
+                }
+                self.unmeasured += 1.0;
+                match self.message {
+                    None if self.unmeasured >= f64::from(STRIDE) => {
+                        self.message = Some((self.now, self.now + self.line))
+                    }
+                    Some((sent, back)) if self.now >= back => self.take_back(sent, back),
+                    _ => {}
+                }
+            }
+            outcome
+        }
+    }
+
+    #[test]
+    fn what_can_be_served_is_never_refused() {
+        for (served, rate) in [(125.0, 7_200.0), (7_000.0, 128.0), (30.0, 30_000.0)] {
+            let outcome = Server::new(served, 20.0).offer(rate, 20.0);
+            assert_eq!(outcome.refused, 0.0, "{served} µs each, {rate} a second");
+        }
+    }
+
+    #[test]
+    fn a_burst_is_let_in_whole() {
+        let mut server = Server::new(125.0, 20.0);
+        for _ in 0..3 {
+            assert_eq!(server.offer(30_000.0, 0.1).refused, 0.0);
+            assert!(server.line > 200_000.0);
+            assert_eq!(server.offer(2_000.0, 2.0).refused, 0.0);
+        }
+    }
+
+    #[test]
+    fn under_overload_the_wait_is_short_and_much_is_served() {
+        for (served, refused, rate) in [(125.0, 19.0, 32_000.0), (125.0, 19.0, 10_000.0), (7_000.0, 100.0, 570.0)] {
+            let mut server = Server::new(served, refused);
+            // The line of the beginning, in which everybody waits, is gone by then.
+            server.offer(rate, 30.0);
+            let outcome = server.offer(rate, 20.0);
+            // What is aimed at is a line of 8, or 2 ms.
+            let most = f64::max(20_000.0, 128.0 * served);
+            assert!(outcome.wait < most, "{served} µs: {outcome:?}");
+            let possible = 20.0 * (1e6 - rate * refused) / (served - refused);
+            assert!(outcome.served > 0.7 * possible, "{served} µs: {outcome:?} of {possible}");
+        }
+    }
+
+    #[test]
+    fn it_ends_when_the_overload_has() {
+        for (served, rate) in [(125.0, 6_800.0), (7_000.0, 115.0), (125.0, 100.0)] {
+            let mut server = Server::new(served, 20.0);
+            assert!(server.offer(4e6 / served, 10.0).refused > 0.0);
+            assert!(server.control.is_limiting());
+            server.offer(rate, 20.0);
+            assert!(!server.control.is_limiting(), "{served} µs each, {rate} a second");
+            assert_eq!(server.offer(rate, 10.0).refused, 0.0);
+        }
+    }
+
+    #[test]
+    fn a_minute_later_it_is_tried_whether_it_lasts() {
+        let mut server = Server::new(125.0, 19.0);
+        server.offer(32_000.0, 10.0);
+        let outcome = server.offer(32_000.0, 130.0);
+        assert!(server.control.is_limiting());
+        // Two trials of half a second would serve as many once more as all the rest.
+        let most = 130.0 * (1e6 - 32_000.0 * 19.0) / 106.0;
+        assert!(outcome.served < 1.02 * most, "trials end with the first long wait: {outcome:?} of {most}");
+        assert!(outcome.wait < 100_000.0, "{outcome:?}");
+        // A wait that is long for the aim and short for an overload: after the trial it is over.
+        let begun = |now| Limiting { level: 0.5, refusable: 1.0, since: now, trial_until: None, calm_since: None };
+        let (passed, each) = (Duration::from_millis(4), Duration::from_micros(125));
+        let at = |wait, millis| Measured {
+            wait: Duration::from_millis(wait),
+            now: Duration::from_mins(10) + Duration::from_millis(millis),
+            passed,
+            each,
+            refusable: 1.0,
+        };
+        let mut control = Control::Limiting(begun(Duration::from_mins(9)));
+        assert_eq!((control.follow(at(10, 0)), control.follow(at(10, 400))), (1.0, 1.0));
+        assert!(control.is_limiting(), "the trial lasts");
+        control.follow(at(10, 500));
+        assert!(!control.is_limiting());
+        // A long one ends the trial, and the level is what it was.
+        let mut control = Control::Limiting(begun(Duration::from_mins(9)));
+        assert_eq!((control.follow(at(10, 0)), control.follow(at(3, 8))), (1.0, 1.0));
+        assert!(control.follow(at(20, 30)) < 0.1);
+        assert!(control.follow(at(2, 90)) < 0.6);
+    }
+
+    #[test]
+    fn two_bursts_with_quiet_between_are_no_overload() {
+        let mut control = Control::new();
+        let (wait, each) = (Duration::from_millis(100), Duration::from_micros(125));
+        for second in 1..5 {
+            let now = Duration::from_secs(2 * second);
+            control.follow(Measured { wait, now, passed: Duration::from_secs(2), each, refusable: 0.0 });
+            assert!(!control.is_limiting());
+        }
+    }
+
+    #[test]
+    fn nobody_is_refused_for_a_flood_of_what_cant_be() {
+        let mut server = Server::new(30.0, 20.0);
+        server.refusable = 0.02;
+        server.offer(60_000.0, 5.0);
+        assert!(server.control.is_limiting());
+        assert_eq!(server.offer(60_000.0, 5.0).refused, 0.0);
+        assert_eq!(server.offer(1_000.0, 400.0).refused, 0.0);
+        assert!(!server.control.is_limiting());
+    }
+}

@@ -1,8 +1,10 @@
 //! The parts of a running server, wired here and nowhere else.
 
 use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use aws_lc_rs::digest;
@@ -34,6 +36,7 @@ use crate::status_list::StatusLists;
 use crate::store::client::RegisteredClient;
 use crate::store::directory::Directory;
 use crate::store::schema::SchemaState;
+use crate::store::sole_server::SoleServer;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
 use crate::verified_token::VerifiedToken;
 
@@ -119,6 +122,30 @@ pub struct App {
     pub lifecycle: Lifecycle,
 }
 
+/// Claims the database that the settings name for this server alone, where it is a SQLite file; on PostgreSQL nodes are
+/// equals, and `None` is given.
+///
+/// # Errors
+/// Where another server has it.
+pub async fn claim_database(settings: &Settings) -> Result<Option<SoleServer>, Fault> {
+    match settings.database_backend() {
+        DatabaseBackend::Sqlite { path } => {
+            make_folder_of(&path)?;
+            // As long as one takes to end whose settings are these.
+            let ends = settings.server.drain_delay.as_duration() + settings.server.shutdown_grace.as_duration();
+            SoleServer::claim(&path, ends + Duration::from_secs(1)).await.map(Some)
+        }
+        DatabaseBackend::Postgres { .. } => Ok(None),
+    }
+}
+
+/// Makes the folder in which a file is to be, where it isn't there. What is in it is for the server alone.
+fn make_folder_of(file: &Path) -> Result<(), Fault> {
+    let Some(folder) = file.parent() else { return Ok(()) };
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))
+}
+
 /// Opens the database that the settings name, whatever the age of its schema.
 ///
 /// # Errors
@@ -133,14 +160,7 @@ pub fn connect_store(settings: &Settings) -> Result<Store, Fault> {
     };
     let store = match settings.database_backend() {
         DatabaseBackend::Sqlite { path } => {
-            if let Some(folder) = path.parent() {
-                // What is in there is for the server alone.
-                std::fs::DirBuilder::new()
-                    .recursive(true)
-                    .mode(0o700)
-                    .create(folder)
-                    .map_err(|error| Fault::broken(format_args!("{}: {error}", folder.display())))?;
-            }
+            make_folder_of(&path)?;
             Store::open_sqlite(&path, &options)
                 .map_err(|error| Fault::broken(format_args!("{}: {error}", path.display())))?
         }

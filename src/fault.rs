@@ -11,6 +11,10 @@ pub enum Fault {
     /// More work is waiting than can be done in time: 503 with `Retry-After`.
     #[error("overloaded: {0}")]
     Overloaded(&'static str),
+    /// The database undid an act because others wanted the same rows in another order: 503 with `Retry-After`, unless
+    /// whoever began it tries again.
+    #[error("undone: {0}")]
+    Undone(String),
     /// A defect or a damaged row: 500.
     #[error("{0}")]
     Broken(String),
@@ -47,10 +51,14 @@ impl From<sea_orm::DbErr> for Fault {
                 | SqlxError::Tls(_)
                 | SqlxError::Protocol(_)
                 | SqlxError::WorkerCrashed => Self::Unavailable(error.to_string()),
-                // PostgreSQL: class 57 (shutdown, starting up), 53 (resources), 40 (serialization), 08 (connection).
+                // PostgreSQL: class 40 (a deadlock, a serialization that failed).
+                SqlxError::Database(inner) if inner.code().is_some_and(|code| code.starts_with("40")) => {
+                    Self::Undone(error.to_string())
+                }
+                // Class 57 (shutdown, starting up), 53 (resources), 08 (connection); a server that only reads.
                 SqlxError::Database(inner)
                     if inner.code().is_some_and(|code| {
-                        ["57", "53", "40", "08", "25006"].iter().any(|class| code.starts_with(class))
+                        ["57", "53", "08", "25006"].iter().any(|class| code.starts_with(class))
                     }) =>
                 {
                     Self::Unavailable(error.to_string())

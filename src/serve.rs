@@ -15,7 +15,7 @@ use socket2::SockRef;
 use tower::Service;
 
 use crate::account::setup_link;
-use crate::app::App;
+use crate::app::{App, claim_database};
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::http::connection_limit::{Limited, silence};
@@ -50,6 +50,8 @@ pub async fn run(
     let listener = bind(listen)?;
     let redirect_listener = settings.server.http_redirect_listen.map(bind).transpose()?;
     let metrics_listener = settings.metrics.listen.map(bind).transpose()?;
+    // Until all is written that is to be.
+    let sole_server = claim_database(&settings).await?;
     let app = App::start(settings, Clock::system()).await?;
     app.start_background();
     if !app.store.has_users().await? {
@@ -77,6 +79,7 @@ pub async fn run(
     };
     let served = tokio::try_join!(main, redirecting, counting).map(|_| ());
     app.flush_audit().await;
+    drop(sole_server);
     served
 }
 

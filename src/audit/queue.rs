@@ -63,7 +63,7 @@ async fn write(store: Arc<Store>, clock: Clock, mut receiver: mpsc::Receiver<Ite
             && let Err(fault) = store.write_audit(rows.clone()).await
         {
             tracing::error!(error = %fault, events = rows.len(), "audit events could not be written");
-            if !matches!(fault, Fault::Unavailable(_) | Fault::Overloaded(_)) {
+            if !matches!(fault, Fault::Unavailable(_) | Fault::Undone(_) | Fault::Overloaded(_)) {
                 break;
             }
             clock.sleep_millis(PAUSE).await;

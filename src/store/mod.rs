@@ -33,6 +33,7 @@ pub mod scope;
 pub mod session;
 pub mod setup;
 pub mod signing_key;
+pub mod sole_server;
 pub mod status_list;
 pub mod transfer;
 pub mod user;
@@ -275,7 +276,7 @@ impl Store {
 
     /// Runs an act that decides from rows which it needn't lock, and mostly writes one [`Outcome`](outcome::Outcome): on
     /// PostgreSQL without a transaction, on SQLite without a savepoint. `None` says that it needs a transaction after all; it
-    /// is then run again in one. It ends nothing but grants.
+    /// is then run again in one, and once more where the database undoes that one. It ends nothing but grants.
     pub(crate) async fn act_alone<R, T>(&self, writes: Writes, request: R, act: ActAlone<R, T>) -> Result<T, Fault>
     where
         R: Send + Sync + 'static,
@@ -294,13 +295,24 @@ impl Store {
             Writes::One => Undoes::All,
             Writes::More => Undoes::Itself,
         };
-        self.act_in_transaction(undoes, Effect::Adds, move |mut own| {
-            Box::pin(async move {
-                let done = act(&mut own, &request).await?;
-                done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))
+        let request = Arc::new(request);
+        let in_transaction = || {
+            let request = Arc::clone(&request);
+            self.act_in_transaction(undoes, Effect::Adds, move |mut own| {
+                Box::pin(async move {
+                    let done = act(&mut own, &request).await?;
+                    done.ok_or_else(|| Fault::broken("an act wants a transaction and has one"))
+                })
             })
-        })
-        .await
+        };
+        match in_transaction().await {
+            // Nothing of it was done, and whoever it was in the way of goes on now.
+            Err(Fault::Undone(why)) => {
+                tracing::debug!(%why, "an act is tried again");
+                in_transaction().await
+            }
+            outcome => outcome,
+        }
     }
 
     /// Reads outside a transaction. On PostgreSQL a read waits for a connection as an act does, and passes the same gate.

@@ -262,6 +262,7 @@ fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>, endings: &Atomic
 fn shared(fault: &Fault) -> Fault {
     match fault {
         Fault::Unavailable(why) => Fault::Unavailable(why.clone()),
+        Fault::Undone(why) => Fault::Undone(why.clone()),
         Fault::Overloaded(why) => Fault::Overloaded(why),
         Fault::Broken(why) => Fault::Broken(why.clone()),
     }

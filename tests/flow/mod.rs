@@ -15,5 +15,6 @@ mod resource_servers;
 mod rolling;
 mod rotation;
 mod scope_roles;
+mod sole_server;
 mod steady_traffic;
 mod storage_flat;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
 
 use keyward::audit::{AuditEvent, AuditKind};
 use keyward::store::access_token::{PlannedForm, PlannedToken, TokenPlanner};
@@ -16,20 +17,30 @@ use super::Tables;
 use crate::support::server::VERIFIER;
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
+/// Runs this in a thread of its own, for who may not wait where it is called.
+fn elsewhere(run: impl Future<Output = ()> + Send + 'static) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(run);
+    })
+}
+
 /// A planner before whose first answer this change is made and committed, and the number of its answers.
 fn interrupted(server: &TestServer, change: &'static str) -> (TokenPlanner, Arc<AtomicUsize>) {
+    let url = server.database().url();
+    planner(server, move |answer| {
+        if answer == 0 {
+            let url = url.clone();
+            elsewhere(async move { Tables::at(&url).await.run(change).await }).join().unwrap();
+        }
+    })
+}
+
+/// A planner that does this before each of its answers, which are numbered from 0, and how many there were.
+fn planner(server: &TestServer, before: impl Fn(usize) + Send + Sync + 'static) -> (TokenPlanner, Arc<AtomicUsize>) {
     let answers = Arc::new(AtomicUsize::new(0));
     let (counted, now) = (Arc::clone(&answers), server.app.clock.now());
-    let url = server.database().url();
     let planner = TokenPlanner::new(server.app.directory.load_full(), move |_, scope, audience| {
-        if counted.fetch_add(1, Ordering::SeqCst) == 0 {
-            let url = url.clone();
-            let other = std::thread::spawn(move || {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-                runtime.block_on(async { Tables::at(&url).await.run(change).await });
-            });
-            other.join().unwrap();
-        }
+        before(counted.fetch_add(1, Ordering::SeqCst));
         Ok(PlannedToken {
             jti: "one".into(),
             scope: scope.clone(),
@@ -58,6 +69,23 @@ fn redemption(server: &TestServer, code: &str, client: Uuid, planner: TokenPlann
         planner,
         idle_timeout: 43_200,
         replay_event: event(server),
+    }
+}
+
+fn refresh(server: &TestServer, token: &str, client: Uuid, planner: TokenPlanner) -> Refresh {
+    Refresh {
+        presented: PresentedRefreshToken::of(refresh_token::parse(token).unwrap(), &server.app.secrets.token_hash),
+        client,
+        scope: None,
+        resources: Vec::new(),
+        rotates: true,
+        grace: 0,
+        successor: fresh(server),
+        sealed_successor: None,
+        idle_timeout: 43_200,
+        touch_interval: 60,
+        planner,
+        reuse_event: event(server),
     }
 }
 
@@ -189,23 +217,9 @@ async fn a_refresh_token_is_used_only_as_it_was_seen() {
         ("UPDATE refresh_tokens SET spent_at = 1", Some(true)),
     ] {
         let token = server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned();
-        let presented = refresh_token::parse(&token).unwrap();
         let (planner, answers) = interrupted(&server, change);
         let now = server.app.clock.now();
-        let refresh = Refresh {
-            presented: PresentedRefreshToken::of(presented, &server.app.secrets.token_hash),
-            client,
-            scope: None,
-            resources: Vec::new(),
-            rotates: true,
-            grace: 0,
-            successor: fresh(&server),
-            sealed_successor: None,
-            idle_timeout: 43_200,
-            touch_interval: 60,
-            planner,
-            reuse_event: event(&server),
-        };
+        let refresh = refresh(&server, &token, client, planner);
         let outcome = server.app.store.rotate_refresh_token(refresh, now).await.unwrap();
         assert_eq!(answers.load(Ordering::SeqCst), 1, "{change}: {outcome:?}");
         match reused {
@@ -219,5 +233,46 @@ async fn a_refresh_token_is_used_only_as_it_was_seen() {
         tables.run("DELETE FROM refresh_tokens").await;
         tables.run("DELETE FROM grants").await;
     }
+    server.stop().await;
+}
+
+/// Somebody who holds the session and wants the token, while a refresh holds the token and wants the session.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_refresh_that_the_database_undoes_is_done_again() {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    server.add_client(ClientSpec::web("shop")).await;
+    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+    // Tied to the session, whose use is to be written down.
+    let extra = [("scope", "openid profile")];
+    let token = server.tokens_for("shop", "ada", &extra).await["refresh_token"].as_str().unwrap().to_owned();
+    server.advance(120);
+    let url = server.database().url();
+    // The first answer is outside of a transaction.
+    let (planner, answers) = planner(&server, move |answer| {
+        if answer != 1 {
+            return;
+        }
+        let (holder, watcher) = (url.clone(), url.clone());
+        // PostgreSQL undoes that one of a circle who notices it first.
+        let circle = "BEGIN; SET LOCAL deadlock_timeout = '1h'; UPDATE sessions SET acr = acr; \
+                      UPDATE refresh_tokens SET issued_at = issued_at; COMMIT";
+        elsewhere(async move { Tables::at(&holder).await.run(circle).await });
+        let waits = async move {
+            let tables = Tables::at(&watcher).await;
+            let waiting = "SELECT COUNT(*) FROM pg_stat_activity \
+                           WHERE datname = current_database() AND wait_event_type = 'Lock'";
+            while tables.number(waiting).await == 0 {}
+        };
+        elsewhere(waits).join().unwrap();
+    });
+    let refresh = refresh(&server, &token, client, planner);
+    let outcome = server.app.store.rotate_refresh_token(refresh, server.app.clock.now()).await;
+    assert!(matches!(outcome, Ok(Refreshed::Rotated(..))), "{outcome:?}");
+    assert_eq!(answers.load(Ordering::SeqCst), 3, "without a transaction, undone, and done");
+    let tables = Tables::of(&server).await;
+    assert_eq!(tables.number("SELECT COUNT(*) FROM refresh_tokens").await, 2);
+    assert_eq!(tables.number("SELECT COUNT(*) FROM refresh_tokens WHERE spent_at IS NULL").await, 1);
     server.stop().await;
 }

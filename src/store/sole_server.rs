@@ -1,0 +1,74 @@
+//! One server for one SQLite file. What a server remembers as live, and whom it makes wait for each other, it knows of its own
+//! process ([decision 23](../../docs/decisions/0023-known-to-be-live.md)), so no second one may serve from the same file.
+//! Commands may use it beside a server.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::fault::Fault;
+
+/// The right to serve from a SQLite file, for as long as it lives. The system takes it back from a process that ends, however
+/// that comes about.
+#[derive(Debug)]
+pub struct SoleServer {
+    _lock: Option<File>,
+}
+
+impl SoleServer {
+    /// Claims a file that needn't be there, in a folder that is. A server that has it and is about to end is waited for, so
+    /// long at the most.
+    ///
+    /// # Errors
+    /// Where another server has it and keeps it, or the file beside it that stands for the right can't be made.
+    pub async fn claim(database: &Path, patience: Duration) -> Result<Self, Fault> {
+        let path = lock_path(database);
+        let failed = |error: io::Error| Fault::broken(format_args!("{}: {error}", path.display()));
+        let file =
+            OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(Self { _lock: Some(file) }),
+            Err(TryLockError::WouldBlock) => {
+                tracing::info!(database = %database.display(), "another server has this database: waiting for its end");
+            }
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
+                tracing::warn!(
+                    path = %path.display(),
+                    "this file system locks no files: nothing keeps a second server from this database"
+                );
+                return Ok(Self { _lock: None });
+            }
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        let (locked, lock) = oneshot::channel();
+        // A thread that nobody joins: where the patience ends first, the process does too.
+        std::thread::Builder::new()
+            .name("claim".to_owned())
+            .spawn(move || {
+                let outcome = file.lock().map(|()| file);
+                // Whoever has given up has no use for it.
+                drop(locked.send(outcome));
+            })
+            .map_err(failed)?;
+        match tokio::time::timeout(patience, lock).await {
+            Ok(Ok(outcome)) => Ok(Self { _lock: Some(outcome.map_err(failed)?) }),
+            Ok(Err(_)) => Err(Fault::broken("the claim to the database was lost")),
+            Err(_) => Err(Fault::broken(format_args!(
+                "{}: another server has this database; a SQLite file serves one (several nodes share a PostgreSQL)",
+                database.display()
+            ))),
+        }
+    }
+}
+
+/// The file that is locked: SQLite's own may not be touched by others, for closing it would take back SQLite's locks.
+fn lock_path(database: &Path) -> PathBuf {
+    let mut path = OsString::from(database);
+    path.push(".lock");
+    path.into()
+}

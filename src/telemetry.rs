@@ -3,49 +3,48 @@
 use std::io::IsTerminal;
 use std::sync::OnceLock;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, Registry, fmt, reload};
 
 use crate::settings::{LogFormat, Settings};
 
 /// Starts the log as the settings say; a second call in one process changes nothing.
 pub fn start(settings: &Settings) {
-    let filter = EnvFilter::try_new(&settings.log.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let level = settings.log.level.parse().unwrap_or_else(|_| Targets::new().with_default(tracing::Level::INFO));
+    let (level, handle) = reload::Layer::new(level);
+    let is_terminal = std::io::stderr().is_terminal();
     let json = match settings.log.format {
         LogFormat::Json => true,
         LogFormat::Text => false,
-        LogFormat::Auto => !std::io::stderr().is_terminal(),
+        LogFormat::Auto => !is_terminal,
     };
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = if json { lines.json().boxed() } else { lines.with_ansi(is_terminal).boxed() };
     // An error says that a log was started before, by a test or a demo in the same process: that one stays.
-    if json {
-        let builder = builder.json().with_filter_reloading();
-        let handle = builder.reload_handle();
-        if builder.try_init().is_ok() {
-            keep(move |filter| handle.reload(filter).is_ok());
-        }
-    } else {
-        let builder = builder.with_ansi(std::io::stderr().is_terminal()).with_filter_reloading();
-        let handle = builder.reload_handle();
-        if builder.try_init().is_ok() {
-            keep(move |filter| handle.reload(filter).is_ok());
-        }
+    if tracing_subscriber::registry().with(level).with(lines).try_init().is_ok() {
+        // The log is started once, and so is this set once.
+        let _ = RELOAD.set(handle);
     }
 }
 
-type Reload = Box<dyn Fn(EnvFilter) -> bool + Send + Sync>;
-
-/// Replaces the filter of the log that was started; whether it did.
-static RELOAD: OnceLock<Reload> = OnceLock::new();
-
-fn keep(reload: impl Fn(EnvFilter) -> bool + Send + Sync + 'static) {
-    // The log is started once, and so is this set once.
-    let _ = RELOAD.set(Box::new(reload));
+/// A short log on standard error for commands that end: without times, for somebody is looking on. `levels` is in the form of
+/// the setting `log.level`.
+pub fn start_for_command(levels: &str) {
+    let lines = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(false).without_time();
+    let levels: Targets = levels.parse().unwrap_or_default();
+    // An error says that a log was started before in this process: that one stays.
+    let _ = tracing_subscriber::registry().with(levels).with(lines).try_init();
 }
+
+/// Replaces the filter of the log that was started.
+static RELOAD: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
 
 /// Makes this the level of the running log; whether it could be done.
 pub fn set_level(level: &str) -> bool {
-    match (RELOAD.get(), EnvFilter::try_new(level)) {
-        (Some(reload), Ok(filter)) => reload(filter),
+    match (RELOAD.get(), level.parse::<Targets>()) {
+        (Some(handle), Ok(level)) => handle.reload(level).is_ok(),
         _ => false,
     }
 }

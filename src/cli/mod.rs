@@ -32,6 +32,7 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::fault::Fault;
 use crate::settings::{Settings, Sources};
+use crate::telemetry;
 
 /// What the log shows while a command runs: warnings, and what the server itself has to say, such as a new master key.
 const COMMAND_LOG: &str = "warn,keyward=info";
@@ -143,7 +144,7 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Config(command) => config::run(command, load).map(Some),
         Command::Migrate(flags) => {
             let settings = load()?;
-            start_log();
+            telemetry::start_for_command(COMMAND_LOG);
             runtime(Threads::One)?.block_on(migrate::run(&settings, flags)).map(Some)
         }
         Command::Health => {
@@ -154,7 +155,7 @@ fn run(cli: Cli) -> Result<Option<Report>, Failure> {
         Command::Stored(StoredCommand::Keys(keys::KeysCommand::NewMasterKey)) => keys::new_master_key().map(Some),
         Command::Stored(command) => {
             let settings = load()?;
-            start_log();
+            telemetry::start_for_command(COMMAND_LOG);
             runtime(Threads::One)?.block_on(on_database(command, settings, format)).map(Some)
         }
     }
@@ -213,18 +214,6 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 /// Reads the name of an algorithm that signs.
 fn algorithm(text: &str) -> Result<Algorithm, String> {
     text.parse().map_err(|error: UnknownAlgorithm| error.to_string())
-}
-
-/// A short log on standard error for commands that end: without times, for somebody is looking on.
-fn start_log() {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new(COMMAND_LOG))
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(false)
-        .without_time();
-    // An error says that a log was started before in this process: that one stays.
-    let _ = builder.try_init();
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::{Arc, LazyLock, Mutex};
 
+use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
@@ -37,8 +38,7 @@ impl<'a> MakeWriter<'a> for Log {
 
 static LOG: LazyLock<Log> = LazyLock::new(|| {
     let log = Log::default();
-    let filter =
-        tracing_subscriber::EnvFilter::new("off,keyward=trace,keyward_keys=trace,keyward_guard=trace,tower_http=trace");
+    let filter: Targets = "off,keyward=trace,keyward_keys=trace,keyward_guard=trace,tower_http=trace".parse().unwrap();
     let layer = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(log.clone());
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(filter).with(layer));
     log

@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::account::login_name::login_key;
 use crate::account::profile::new_user;
-use crate::app::App;
+use crate::app::{App, claim_database};
 use crate::audit::{AuditEvent, AuditKind};
 use crate::clock::Clock;
 use crate::fault::Fault;
@@ -69,6 +69,7 @@ pub async fn run(options: DemoOptions) -> Result<(), Fault> {
     settings.data_dir = data;
     "warn".clone_into(&mut settings.log.level);
     telemetry::start(&settings);
+    let _sole_server = claim_database(&settings).await?;
     let app = App::start(settings, Clock::system()).await?;
     let password = provide(&app, &web_url, &spa_url, &api_url, &mcp_resource).await?;
     app.reload().await?;

@@ -51,14 +51,15 @@ impl From<sea_orm::DbErr> for Fault {
                 | SqlxError::Tls(_)
                 | SqlxError::Protocol(_)
                 | SqlxError::WorkerCrashed => Self::Unavailable(error.to_string()),
-                // PostgreSQL: class 40 (a deadlock, a serialization that failed).
-                SqlxError::Database(inner) if inner.code().is_some_and(|code| code.starts_with("40")) => {
+                // PostgreSQL: a serialization that failed, a deadlock. Not the rest of class 40, which may say that nobody
+                // knows what was done.
+                SqlxError::Database(inner) if inner.code().is_some_and(|code| code == "40001" || code == "40P01") => {
                     Self::Undone(error.to_string())
                 }
-                // Class 57 (shutdown, starting up), 53 (resources), 08 (connection); a server that only reads.
+                // Class 57 (shutdown, starting up), 53 (resources), 40, 08 (connection); a server that only reads.
                 SqlxError::Database(inner)
                     if inner.code().is_some_and(|code| {
-                        ["57", "53", "08", "25006"].iter().any(|class| code.starts_with(class))
+                        ["57", "53", "40", "08", "25006"].iter().any(|class| code.starts_with(class))
                     }) =>
                 {
                     Self::Unavailable(error.to_string())

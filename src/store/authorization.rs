@@ -123,7 +123,13 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn issue_code(&self, mut issue: Issue) -> Result<Issued, Fault> {
-        let known = issue.owner.take().map(|owner| IssuedCode { code: issue.code.clone(), owner });
+        let known = issue.owner.take().map(|mut owner| {
+            // As the session will be once this is stored.
+            if let Some(times) = owner.session_times.as_mut().filter(|_| issue.touch_session) {
+                times.last_seen_at = times.last_seen_at.max(Timestamp::from_micros(issue.code.issued_at));
+            }
+            IssuedCode { code: issue.code.clone(), owner }
+        });
         let issued = self.act_alone(issue.writes(), issue, |act, issue| Box::pin(store_code(act, issue))).await?;
         if let (Issued::Stored, Some(known), Some(codes)) = (issued, known, &self.issued_codes) {
             codes.remember(known);

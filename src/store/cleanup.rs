@@ -53,6 +53,9 @@ impl Store {
     /// # Errors
     /// Where the database fails.
     pub async fn remove_expired(&self, batch: u64, now: Timestamp) -> Result<u64, Fault> {
+        if let Some(codes) = &self.issued_codes {
+            codes.forget_expired(now);
+        }
         let kinds = [
             Expired::Seals,
             Expired::Families,

@@ -9,11 +9,13 @@ use std::mem;
 use std::sync::{Mutex, PoisonError};
 
 use keyward_entities::authorization_code;
+use keyward_protocol::Timestamp;
 use uuid::Uuid;
 
 use super::owner::Owner;
 
-/// So many codes a generation has at the most; there are two. One takes some 2 KB.
+/// So many codes a generation has at the most; there are two. One takes some 2 KB, and more where the user has many claims or
+/// the request many resources.
 const GENERATION: usize = 512;
 
 /// A code and whose it is, as they were when it was issued.
@@ -24,6 +26,7 @@ pub(super) struct IssuedCode {
 }
 
 /// The memory: when the young generation is full the old one is forgotten, and with it the codes that never came back.
+/// Cleaning up forgets those that have expired.
 #[derive(Debug, Default)]
 pub(super) struct IssuedCodes {
     generations: Mutex<Generations>,
@@ -51,6 +54,15 @@ impl IssuedCodes {
         };
         // Freed while nobody waits.
         drop(forgotten);
+    }
+
+    /// Forgets the codes that have expired: whose they are isn't kept for longer than they are good.
+    pub(super) fn forget_expired(&self, now: Timestamp) {
+        let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
+        let Generations { young, old } = &mut *generations;
+        for codes in [young, old] {
+            codes.retain(|_, issued| now.micros() < issued.code.expires_at);
+        }
     }
 
     /// Gives a code and forgets it: whoever comes with it again is told what the database says.
@@ -107,5 +119,8 @@ mod tests {
         assert_eq!(codes.take(last).map(|issued| issued.code.id), Some(last));
         assert!(codes.take(last).is_none(), "given once");
         assert!(codes.take(Uuid::nil()).is_none(), "the first is long gone");
+        codes.forget_expired(Timestamp::from_micros(0));
+        let generations = codes.generations.lock().unwrap();
+        assert_eq!(generations.young.len() + generations.old.len(), 0, "these ended at the beginning of time");
     }
 }

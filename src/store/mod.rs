@@ -287,8 +287,11 @@ impl Store {
             let _inside = self.gate.enter()?;
             let notes = act::Notes::default();
             let mut own = Act { connection: database.alone().await?, notes: &notes };
-            if let Some(done) = act(&mut own, &request).await? {
-                return Ok(done);
+            match act(&mut own, &request).await {
+                Ok(Some(done)) => return Ok(done),
+                // One statement, and undone as a whole.
+                Ok(None) | Err(Fault::Undone(_)) => {}
+                Err(fault) => return Err(fault),
             }
         }
         let undoes = match writes {

@@ -27,14 +27,15 @@ impl SoleServer {
     /// # Errors
     /// Where another server has it and keeps it, or the file beside it that stands for the right can't be made.
     pub async fn claim(database: &Path, patience: Duration) -> Result<Self, Fault> {
-        let path = lock_path(database);
+        let path =
+            lock_path(database).map_err(|error| Fault::broken(format_args!("{}: {error}", database.display())))?;
         let failed = |error: io::Error| Fault::broken(format_args!("{}: {error}", path.display()));
         let file =
             OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => return Ok(Self { _lock: Some(file) }),
             Err(TryLockError::WouldBlock) => {
-                tracing::info!(database = %database.display(), "another server has this database: waiting for its end");
+                tracing::warn!(database = %database.display(), "another server has this database: waiting for its end");
             }
             Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {
                 tracing::warn!(
@@ -66,9 +67,39 @@ impl SoleServer {
     }
 }
 
-/// The file that is locked: SQLite's own may not be touched by others, for closing it would take back SQLite's locks.
-fn lock_path(database: &Path) -> PathBuf {
-    let mut path = OsString::from(database);
+/// The file that is locked: SQLite's own may not be touched by others, for closing it would take back SQLite's locks. It
+/// stands beside the file that the path leads to, by whatever links. Two hard links are two files here.
+fn lock_path(database: &Path) -> io::Result<PathBuf> {
+    let file = match database.canonicalize() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => match (database.parent(), database.file_name()) {
+            (Some(folder), Some(name)) if folder != Path::new("") => folder.canonicalize()?.join(name),
+            _ => database.to_owned(),
+        },
+        found => found?,
+    };
+    let mut path = OsString::from(file);
     path.push(".lock");
-    path.into()
+    Ok(path.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn whatever_way_leads_to_a_file_it_is_claimed_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("keyward.db"), folder.path().join("link.db"));
+        let first = SoleServer::claim(&file, Duration::ZERO).await.unwrap();
+        std::fs::write(&file, "").unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        for way in [&file, &link, &folder.path().join(".").join("keyward.db")] {
+            let refused = SoleServer::claim(way, Duration::ZERO).await.unwrap_err().to_string();
+            assert!(refused.contains("another server has this database"), "{refused}");
+        }
+        drop(first);
+        let patience = Duration::from_secs(60);
+        drop(SoleServer::claim(&link, patience).await.unwrap());
+        drop(SoleServer::claim(&file, patience).await.unwrap());
+    }
 }

@@ -261,7 +261,10 @@ async fn resealed(database: TestDatabase) {
     assert_eq!(story.userinfo(&access).await, 200, "the running server isn't disturbed");
     story.refresh().await;
 
-    // A second node starts with the new key while the first one runs with the old.
+    // A second node starts with the new key while the first one runs with the old; a SQLite file has one server at a time.
+    if database.serves_one() {
+        story.binary.kill();
+    }
     let mut second = Binary::new(&database);
     second.set("KEYWARD_KEYS_MASTER_KEY_FILE", new.display().to_string());
     second.set("KEYWARD_PUBLIC_URL", story.binary.url.clone());
@@ -270,6 +273,9 @@ async fn resealed(database: TestDatabase) {
     let answer = Answer::of(story.app.at(&second.url).refresh(&story.refresh_token).header("host", host)).await;
     story.refresh_token = granted(&answer, "refresh_token");
     second.kill();
+    if database.serves_one() {
+        story.binary.start(&story.app.http).await;
+    }
 
     // With the old key in the settings the end would take away the new one: the operator is asked for a reason.
     let said = story.binary.refuse(&["keys", "reseal", "--finish"], "");

@@ -146,6 +146,21 @@ on_each_database! {
         assert_eq!(parameters(silent.header("location"))["error"], "login_required");
     }
 
+    async fn a_session_that_is_used_again_gives_tokens_for_their_whole_life(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let browser = Browser::new(server);
+        // Tied to the session, which is over when it isn't used for twelve hours.
+        let address = server.authorize_url("shop", &[("scope", "openid")]);
+        let code = browser.code(&address, "ada").await;
+        let first = server.redeem("shop", &code).await.json();
+        server.advance(43_200 - 60);
+        let answer = browser.get(&address).await;
+        let second = server.redeem("shop", &parameters(answer.header("location"))["code"]).await.json();
+        assert!(first["expires_in"].as_u64() > Some(60), "{first}");
+        assert_eq!(second["expires_in"], first["expires_in"], "{second}");
+    }
+
     async fn two_tabs_each_come_to_their_own_end(server) {
         server.add_user("ada").await;
         server.add_client(ClientSpec::web("shop")).await;

@@ -118,6 +118,11 @@ impl TestDatabase {
         }
     }
 
+    /// Whether one server at a time may use it: a SQLite file.
+    pub fn serves_one(&self) -> bool {
+        self.postgres.is_none()
+    }
+
     /// Points the settings here.
     pub fn apply(&self, settings: &mut Settings) {
         settings.data_dir = self.folder.path().to_owned();

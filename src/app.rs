@@ -25,6 +25,7 @@ use crate::endpoint::provider_metadata;
 use crate::fault::Fault;
 use crate::http::admission::Admission;
 use crate::http::refused::ShedLog;
+use crate::kept_clients::KeptClients;
 use crate::lifecycle::Lifecycle;
 use crate::locale::Locales;
 use crate::metrics::Metrics;
@@ -40,8 +41,6 @@ use crate::store::sole_server::SoleServer;
 use crate::store::{DEFAULT_ORGANIZATION, Store, StoreOptions};
 use crate::verified_token::VerifiedToken;
 
-/// Clients kept in memory.
-const CACHED_CLIENTS: u64 = 10_000;
 /// Tokens whose signature was checked, kept in memory.
 const CACHED_TOKENS: u64 = 20_000;
 /// How often a node asks whether another changed clients, scopes, roles or keys, in milliseconds.
@@ -86,7 +85,7 @@ pub struct App {
     /// Roles, scopes and audiences.
     pub directory: ArcSwap<Directory>,
     /// Clients, by identifier.
-    clients: Cache<String, Arc<RegisteredClient>>,
+    clients: KeptClients,
     /// Access tokens whose signature and claims were found right, by their SHA-256.
     verified: Cache<[u8; 32], Arc<VerifiedToken>>,
     /// Hashes passwords.
@@ -247,7 +246,7 @@ impl App {
             verifier,
             wanted_access_token_algorithm,
             directory: ArcSwap::default(),
-            clients: Cache::new(CACHED_CLIENTS),
+            clients: KeptClients::default(),
             verified: Cache::new(CACHED_TOKENS),
             passwords,
             outbound,
@@ -335,6 +334,8 @@ impl App {
     /// Reads all that is kept in memory. The version was read first: a change that comes while the rest is read is seen by
     /// the next look.
     async fn read_anew(&self, look: Look) -> Result<(), Fault> {
+        // Snapshots from before the look may be from before the change.
+        self.store.renew_snapshots();
         let directory = self.store.directory().await?;
         let ring = self.load_key_ring().await?;
         let guard_keys = KeySet::from_jwks_json(ring.jwks_json()).map_err(Fault::broken)?;
@@ -346,7 +347,7 @@ impl App {
         self.provider_metadata.store(Arc::new(document));
         // The version before the caches: who puts in what was read before the change finds the version changed.
         self.seen_version.store(look.version, Ordering::Release);
-        self.clients.invalidate_all();
+        self.clients.forget_all();
         self.verified.invalidate_all();
         self.published_keys.make_old();
         self.heard_at.fetch_max(look.at.micros(), Ordering::AcqRel);
@@ -410,7 +411,7 @@ impl App {
                     }
                     away = true;
                     // What can't be checked for changes isn't used: requests read through.
-                    self.clients.invalidate_all();
+                    self.clients.forget_all();
                 }
             }
         }
@@ -484,15 +485,15 @@ impl App {
             return Ok(None);
         }
         let version = self.seen_version.load(Ordering::Acquire);
-        let Some(client) = Box::pin(self.store.find_client(client_id)).await? else { return Ok(None) };
+        let Some(client) = Box::pin(self.store.find_kept_client(client_id)).await? else { return Ok(None) };
         if client.disabled_at.is_some() {
             return Ok(None);
         }
         let client = Arc::new(client);
-        self.clients.insert(client_id.to_owned(), Arc::clone(&client));
+        self.clients.offer(&client);
         // A change that came while the row was read has emptied the cache before this was put in: take it out again.
         if self.seen_version.load(Ordering::Acquire) != version {
-            self.clients.invalidate(client_id);
+            self.clients.forget(client_id);
         }
         Ok(Some(client))
     }

@@ -361,7 +361,7 @@ async fn provide_client(
     for audience in &metadata.audiences {
         audiences.push(client_audience::Model { id: app.random.uuid_v7(now)?, client: id, audience: audience.clone() });
     }
-    let text = serde_json::to_string(&metadata)?;
+    let text = metadata.to_stored()?;
     let secret = match secret {
         None => None,
         Some(secret) => Some(client_secret::Model {

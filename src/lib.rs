@@ -15,6 +15,7 @@ pub mod endpoint;
 pub mod fault;
 pub mod http;
 pub mod issuer;
+pub mod kept_clients;
 pub mod lifecycle;
 pub mod locale;
 pub mod metrics;

@@ -99,7 +99,7 @@ impl Population {
             resources: vec![resource.to_owned()],
             ..ClientMetadata::default()
         };
-        let metadata = serde_json::to_string(&metadata).during("writing a client's metadata")?;
+        let metadata = metadata.to_stored().during("writing a client's metadata")?;
         Ok(Self { size, grants: size.max(fewest), key, born: clock::calendar_microseconds(), metadata })
     }
 
@@ -133,8 +133,7 @@ impl Population {
     }
 
     fn grant_id(&self, number: u64) -> Uuid {
-        let octets = self.octets(Part::Grant, number);
-        uuid::Builder::from_random_bytes(*octets.first_chunk::<16>().unwrap_or(&[0; 16])).into_uuid()
+        self.id(Part::Grant, number)
     }
 
     fn owner(&self, grant: u64) -> u64 {

@@ -1,7 +1,10 @@
 //! What is known of a client (RFC 7591 §2, OpenID Connect Registration §2), and which combinations may stand.
 
+use std::sync::LazyLock;
+
 use keyward_keys::Algorithm;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::redirect_uri;
 use crate::refusal::{ErrorCode, Refusal};
@@ -148,7 +151,7 @@ pub struct ClientMetadata {
     /// Scopes it gets where it asks for none that can be granted.
     pub default_scope: ScopeSet,
     /// Its public keys, a JWK Set.
-    pub jwks: Option<serde_json::Value>,
+    pub jwks: Option<Value>,
     /// Where its public keys are, a JWK Set too; never beside `jwks` (RFC 7591 §2).
     pub jwks_uri: Option<String>,
     /// The algorithm of its ID tokens (OpenID Connect Registration §2: RS256 unless it registered another).
@@ -198,7 +201,7 @@ pub struct ClientMetadata {
     pub tos_uri: Option<String>,
     /// Members that this version doesn't know.
     #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
+    pub other: Map<String, Value>,
 }
 
 impl Default for ClientMetadata {
@@ -237,12 +240,41 @@ impl Default for ClientMetadata {
             client_uri: None,
             policy_uri: None,
             tos_uri: None,
-            other: serde_json::Map::new(),
+            other: Map::new(),
         }
     }
 }
 
 impl ClientMetadata {
+    /// The metadata as they are stored: without members that say nothing, which are the most of a usual client. A row is a
+    /// third as long by that, and is read that much sooner. A member is left out only where what it says is nothing by its
+    /// nature too: a later default of another kind doesn't change clients of today.
+    ///
+    /// # Errors
+    /// Where they can't be written as JSON.
+    pub fn to_stored(&self) -> Result<String, serde_json::Error> {
+        static SILENT: LazyLock<Vec<String>> = LazyLock::new(|| {
+            let members = match serde_json::to_value(ClientMetadata::default()) {
+                Ok(Value::Object(members)) => members,
+                _ => Map::new(),
+            };
+            members.into_iter().filter(|(_, value)| says_nothing(value)).map(|(name, _)| name).collect()
+        });
+        let mut stored = serde_json::to_value(self)?;
+        if let Value::Object(members) = &mut stored {
+            members.retain(|name, value| !(says_nothing(value) && SILENT.contains(name)));
+        }
+        serde_json::to_string(&stored)
+    }
+
+    /// Reads what [`ClientMetadata::to_stored`] wrote, or the whole form of earlier versions.
+    ///
+    /// # Errors
+    /// Where the text is damaged.
+    pub fn from_stored(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text)
+    }
+
     /// Whether the client may use this grant.
     pub fn has_grant(&self, grant: GrantType) -> bool {
         self.grant_types.contains(&grant)
@@ -370,6 +402,17 @@ impl ClientMetadata {
     }
 }
 
+/// Null, false, and what is empty.
+fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Bool(true) | Value::Number(_) => false,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(says_nothing),
+    }
+}
+
 /// An address that this server may be told to fetch. Whether it does is for the outbound client to judge, at each fetch;
 /// `http` is only for hosts that the operator names there.
 fn is_fetchable(uri: &str) -> bool {
@@ -475,11 +518,32 @@ mod tests {
     /// Versions of this program share a database while an upgrade goes from node to node.
     #[test]
     fn what_a_newer_version_wrote_is_read_and_kept() {
-        let stored = r#"{"client_name":"Shop","a_member_of_tomorrow":{"x":1}}"#;
-        let mut metadata: ClientMetadata = serde_json::from_str(stored).unwrap();
+        let stored = r#"{"client_name":"Shop","a_member_of_tomorrow":{"x":1},"another":false}"#;
+        let mut metadata = ClientMetadata::from_stored(stored).unwrap();
         metadata.client_name = "Store".to_owned();
-        let written = serde_json::to_value(&metadata).unwrap();
+        let written: Value = serde_json::from_str(&metadata.to_stored().unwrap()).unwrap();
         assert_eq!(written["client_name"], "Store");
         assert_eq!(written["a_member_of_tomorrow"]["x"], 1);
+        assert_eq!(written["another"], false);
+    }
+
+    #[test]
+    fn what_says_nothing_is_not_stored_and_what_differs_is() {
+        let stored = web().to_stored().unwrap();
+        assert_eq!(ClientMetadata::from_stored(&stored).unwrap(), web());
+        for silent in ["jwks", "first_party", "default_scope", "resource_tokens", "audiences", "policy_uri"] {
+            assert!(!stored.contains(silent), "{silent} in {stored}");
+        }
+        // What holds unless it is said otherwise is said, so that it holds whatever a later version's default is.
+        for said in [r#""require_pkce":true"#, r#""client_type":"confidential""#, r#""rotate_refresh_tokens":true"#] {
+            assert!(stored.contains(said), "{said} in {stored}");
+        }
+        let open = ClientMetadata { require_pkce: false, rotate_refresh_tokens: false, first_party: true, ..web() };
+        let stored = open.to_stored().unwrap();
+        assert!(stored.contains(r#""require_pkce":false"#), "{stored}");
+        assert_eq!(ClientMetadata::from_stored(&stored).unwrap(), open);
+        let whole = serde_json::to_string(&open).unwrap();
+        assert_eq!(ClientMetadata::from_stored(&whole).unwrap(), open);
+        assert!(stored.len() * 2 < whole.len(), "{} of {}", stored.len(), whole.len());
     }
 }

@@ -151,7 +151,7 @@ pub async fn register(
         id,
         organization_id: DEFAULT_ORGANIZATION,
         client_id: client_id.clone(),
-        metadata: serde_json::to_string(metadata).map_err(Fault::from)?,
+        metadata: metadata.to_stored().map_err(Fault::from)?,
         disabled_at: None,
         created_at: now.micros(),
         updated_at: now.micros(),

@@ -73,7 +73,7 @@ async fn show(
     let connected = app.store.connected_apps(user.id).await?;
     let mut described = Vec::new();
     for app in &connected {
-        let metadata: ClientMetadata = serde_json::from_str(&app.metadata).map_err(Fault::from)?;
+        let metadata = ClientMetadata::from_stored(&app.metadata).map_err(Fault::from)?;
         let address = metadata.client_uri.as_deref().or_else(|| metadata.redirect_uris.first().map(String::as_str));
         let host = address.and_then(super::host_of);
         let scopes = app

@@ -140,7 +140,7 @@ pub struct DatabaseSettings {
     pub synchronous: Synchronous,
     /// How long a statement waits for another one's lock.
     pub busy_timeout: Seconds,
-    /// Memory for pages of SQLite's file, in KiB: of the writing connection; each reading one has half.
+    /// Memory for pages of SQLite's file, in KiB: of the writing connection; each reading one has a quarter.
     pub cache_kib: u32,
 }
 
@@ -503,7 +503,7 @@ impl Default for Settings {
                 migrate_at_start: true,
                 synchronous: Synchronous::Full,
                 busy_timeout: Seconds(5),
-                cache_kib: 8192,
+                cache_kib: 16_384,
             },
             redis: RedisSettings {
                 url: None,

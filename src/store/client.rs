@@ -9,7 +9,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Va
 use uuid::Uuid;
 
 use super::act::select_record;
-use super::{Act, Store, directory};
+use super::{Act, BackendKind, Store, directory};
 use crate::fault::Fault;
 
 /// Hashes of secrets, each with the moment at which it ends.
@@ -36,7 +36,7 @@ pub struct RegisteredClient {
 
 impl RegisteredClient {
     fn of(row: client::Model, secrets: Secrets) -> Result<Self, Fault> {
-        let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+        let metadata = ClientMetadata::from_stored(&row.metadata)?;
         let keys = metadata.jwks.as_ref().map(ClientKeys::parse).transpose().map_err(Fault::broken)?;
         Ok(Self {
             id: row.id,
@@ -66,7 +66,29 @@ impl Store {
     /// Where the database fails or the row is damaged.
     pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
-        self.registered(&TEXT, client::Column::ClientId, client_id.into()).await
+        let id = Value::from(client_id);
+        let read = self.read(move |mut act| {
+            Box::pin(async move { registered(&mut act, &TEXT, client::Column::ClientId, id).await })
+        });
+        parsed(read.await?)
+    }
+
+    /// The client of this identifier as it was when the directory's version was last seen to change, or since; for who keeps
+    /// it under that version.
+    ///
+    /// # Errors
+    /// As [`Store::find_client`].
+    pub async fn find_kept_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
+        static TEXT: StatementText = StatementText::new();
+        let id = Value::from(client_id);
+        let read = self.read_kept(move |mut act| {
+            Box::pin(async move { registered(&mut act, &TEXT, client::Column::ClientId, id).await })
+        });
+        match read.await? {
+            // It may have been added since, and whoever added it may use it at once.
+            None if self.kind() == BackendKind::Sqlite => self.find_client(client_id).await,
+            found => parsed(found),
+        }
     }
 
     /// The client of this row.
@@ -75,32 +97,10 @@ impl Store {
     /// Where the database fails or the row is damaged.
     pub async fn find_client_by_id(&self, id: Uuid) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
-        self.registered(&TEXT, client::Column::Id, id.into()).await
-    }
-
-    /// The client whose column has this value, with its secrets: in one statement, for where clients are many most
-    /// requests bring one that isn't in memory.
-    async fn registered(
-        &self,
-        text: &'static StatementText,
-        column: client::Column,
-        value: Value,
-    ) -> Result<Option<RegisteredClient>, Fault> {
         let read = self.read(move |mut act| {
-            Box::pin(async move {
-                let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
-                let mut found: Option<(client::Model, Secrets)> = None;
-                for mut row in act.rows(statement).await? {
-                    let record: client::Model = row.record()?;
-                    let hash: Option<Vec<u8>> = row.take("secret_hash")?;
-                    let ends: Option<i64> = row.take("expires_at")?;
-                    let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
-                    secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
-                }
-                Ok(found)
-            })
+            Box::pin(async move { registered(&mut act, &TEXT, client::Column::Id, id.into()).await })
         });
-        read.await?.map(|(row, secrets)| RegisteredClient::of(row, secrets)).transpose()
+        parsed(read.await?)
     }
 
     /// Clients in the order of their identifiers, after this one.
@@ -177,14 +177,14 @@ impl Store {
             Box::pin(async move {
                 directory::lock(&mut act).await?;
                 let Some(row) = act.one(select).await? else { return Ok(None) };
-                let (changed, audiences) = match change(row.id, serde_json::from_str(&row.metadata)?) {
+                let (changed, audiences) = match change(row.id, ClientMetadata::from_stored(&row.metadata)?) {
                     Ok(changed) => changed,
                     Err(refused) => return Ok(Some(Err(refused))),
                 };
                 if let Some(conflict) = set_audiences(&mut act, row.id, audiences).await? {
                     return Ok(Some(Err(conflict.into())));
                 }
-                let metadata = serde_json::to_string(&changed)?;
+                let metadata = changed.to_stored()?;
                 write_metadata(&mut act, row.id, metadata, now, event).await?;
                 Ok(Some(Ok(changed)))
             })
@@ -338,6 +338,30 @@ impl Store {
     }
 }
 
+/// The client whose column has this value, with its secrets: in one statement, for where clients are many most requests
+/// bring one that isn't in memory.
+async fn registered(
+    act: &mut Act<'_>,
+    text: &'static StatementText,
+    column: client::Column,
+    value: Value,
+) -> Result<Option<(client::Model, Secrets)>, Fault> {
+    let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
+    let mut found: Option<(client::Model, Secrets)> = None;
+    for mut row in act.rows(statement).await? {
+        let record: client::Model = row.record()?;
+        let hash: Option<Vec<u8>> = row.take("secret_hash")?;
+        let ends: Option<i64> = row.take("expires_at")?;
+        let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
+        secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
+    }
+    Ok(found)
+}
+
+fn parsed(found: Option<(client::Model, Secrets)>) -> Result<Option<RegisteredClient>, Fault> {
+    found.map(|(row, secrets)| RegisteredClient::of(row, secrets)).transpose()
+}
+
 /// A client that isn't disabled, as it is until the act is over: whoever deletes or disables it waits, and finds what the
 /// act wrote. On PostgreSQL the lock is the one that a foreign key takes; it hinders nobody else.
 pub(super) fn standing(id: Uuid) -> SelectStatement {
@@ -356,7 +380,7 @@ const LONGEST_BY_SETTING: u64 = 86_400;
 /// The longest that an access token of this client may live that was ever given, in seconds: a shorter life that the
 /// metadata came to say doesn't shorten that of earlier tokens.
 pub(super) fn longest_token_life(row: &client::Model) -> Result<u64, Fault> {
-    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+    let metadata = ClientMetadata::from_stored(&row.metadata)?;
     let now = metadata.access_token_lifetime.unwrap_or(LONGEST_BY_SETTING);
     let earlier = row.longest_token_life.and_then(|seconds| u64::try_from(seconds).ok());
     Ok(earlier.map_or(now, |earlier| Ord::max(earlier, now)))
@@ -364,7 +388,7 @@ pub(super) fn longest_token_life(row: &client::Model) -> Result<u64, Fault> {
 
 /// A client's tokens may live longer than others: a key that signed them stays published for as long.
 async fn remember_lifetime(act: &mut Act<'_>, metadata: &str) -> Result<(), Fault> {
-    let metadata: ClientMetadata = serde_json::from_str(metadata)?;
+    let metadata = ClientMetadata::from_stored(metadata)?;
     match metadata.access_token_lifetime {
         Some(lifetime) => directory::raise_longest_token_life(act, lifetime).await,
         None => Ok(()),

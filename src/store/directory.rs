@@ -117,7 +117,7 @@ impl Store {
                 let standing =
                     Query::select().column(client_audience::Column::Client).from(client_audience::Entity).take();
                 for row in act.all(client::Entity::find().filter(client::Column::Id.in_subquery(standing))).await? {
-                    let metadata: ClientMetadata = serde_json::from_str(&row.metadata)?;
+                    let metadata = ClientMetadata::from_stored(&row.metadata)?;
                     if metadata.resource_tokens != ResourceTokens::default() {
                         directory.resource_tokens.insert(row.id, metadata.resource_tokens);
                     }

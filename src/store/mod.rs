@@ -73,7 +73,7 @@ pub struct StoreOptions {
     pub max_waiting: usize,
     /// How long a write waits for another process, in seconds.
     pub busy_timeout: u64,
-    /// Memory for pages of SQLite's file, in KiB: of the writing connection; each reading one has half.
+    /// Memory for pages of SQLite's file, in KiB: of the writing connection; each reading one has a quarter.
     pub cache_kib: u32,
     /// SQLite's `synchronous`.
     pub synchronous: Synchronous,
@@ -81,7 +81,13 @@ pub struct StoreOptions {
 
 impl Default for StoreOptions {
     fn default() -> Self {
-        Self { max_connections: 10, max_waiting: 64, busy_timeout: 5, cache_kib: 8192, synchronous: Synchronous::Full }
+        Self {
+            max_connections: 10,
+            max_waiting: 64,
+            busy_timeout: 5,
+            cache_kib: 16_384,
+            synchronous: Synchronous::Full,
+        }
     }
 }
 
@@ -330,6 +336,30 @@ impl Store {
             Backend::Postgres(_) => Some(self.gate.enter()?),
         };
         self.read_for_upkeep(read).await
+    }
+
+    /// Reads what the caller keeps under the directory's version, or would: on SQLite from a snapshot that may be as old as the
+    /// last [`Store::renew_snapshots`].
+    pub(crate) async fn read_kept<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        T: Send,
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
+    {
+        match &self.backend {
+            Backend::Sqlite(database) => {
+                self.reads.fetch_add(1, Ordering::Relaxed);
+                database.read_kept(read)
+            }
+            Backend::Postgres(_) => self.read(read).await,
+        }
+    }
+
+    /// What is read from here on of what is kept is what the database has by now: for who has seen the directory's version
+    /// change, before anything is kept under the new one.
+    pub fn renew_snapshots(&self) {
+        if let Backend::Sqlite(database) = &self.backend {
+            database.renew_snapshots();
+        }
     }
 
     /// Reads what the server itself needs to go on; it is never refused for overload.

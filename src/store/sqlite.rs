@@ -4,20 +4,26 @@
 //! own, and answers only after the commit: one wait for the disk serves them all. Reads run on the calling thread, for a point
 //! read takes a few microseconds and handing it to another thread takes ten times that.
 
+mod kept_snapshots;
+mod readers;
+
+use std::cell::Cell;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use keyward_migration::{Migrator, MigratorTrait};
-use rusqlite::{Connection as Sqlite, OpenFlags};
+use rusqlite::Connection as Sqlite;
 use sea_orm::{ConnectOptions, Database as SeaOrm, DatabaseConnection};
 use tokio::sync::{mpsc, oneshot};
 
+use self::kept_snapshots::KeptSnapshots;
+use self::readers::Readers;
 use super::act::{Connection, Notes};
 use super::{Act, Change, Effect, StoreOptions};
 use crate::fault::Fault;
@@ -27,7 +33,7 @@ use crate::settings::Synchronous;
 const BATCH: usize = 256;
 /// Pages that the write-ahead log takes up before they are written to the database. A page that is changed again and again
 /// goes there once, and the wait for that comes seldom: with 1,000 pages, SQLite's own number, a refresh is an eighth dearer.
-const LOG_PAGES: i64 = 16_000;
+const LOG_PAGES: i32 = 16_000;
 /// Acts that may wait; more callers wait before they are queued.
 const QUEUE: usize = 1024;
 
@@ -70,29 +76,29 @@ pub(super) struct Database {
     writer: mpsc::Sender<Job>,
     /// Transactions by which something that tokens rest on may have ended; never 0.
     endings: Arc<AtomicU64>,
-    readers: Vec<Mutex<Option<Sqlite>>>,
-    next_reader: AtomicUsize,
-    busy_timeout: Duration,
-    cache_kib: u32,
+    readers: Readers,
+    kept_snapshots: Arc<KeptSnapshots>,
 }
 
 impl Database {
     pub(super) fn open(path: &Path, options: &StoreOptions) -> Result<Self, Fault> {
-        let busy_timeout = Duration::from_secs(options.busy_timeout);
-        let connection = open_writer(path, options, busy_timeout)?;
+        Self::open_with(path, options, LOG_PAGES)
+    }
+
+    fn open_with(path: &Path, options: &StoreOptions, log_pages: i32) -> Result<Self, Fault> {
+        let connection = open_writer(path, options, log_pages)?;
         let (writer, jobs) = mpsc::channel(QUEUE);
         let endings = Arc::new(AtomicU64::new(1));
+        let kept_snapshots = Arc::new(KeptSnapshots::new(Readers::new(path, options)));
         std::thread::Builder::new()
             .name("sqlite-writer".into())
             .spawn({
-                let endings = Arc::clone(&endings);
-                move || write(connection, jobs, &endings)
+                let (endings, kept_snapshots) = (Arc::clone(&endings), Arc::clone(&kept_snapshots));
+                move || write(connection, jobs, &endings, &kept_snapshots, log_pages)
             })
             .map_err(Fault::broken)?;
-        let readers = (0..options.max_connections.clamp(1, 64)).map(|_| Mutex::new(None)).collect();
-        let next_reader = AtomicUsize::new(0);
-        let cache_kib = options.cache_kib;
-        Ok(Self { path: path.to_owned(), writer, endings, readers, next_reader, busy_timeout, cache_kib })
+        let readers = Readers::new(path, options);
+        Ok(Self { path: path.to_owned(), writer, endings, readers, kept_snapshots })
     }
 
     /// See [`Store::endings`](super::Store::endings).
@@ -145,23 +151,29 @@ impl Database {
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
     {
-        // The first that is free, always in the same order: its pages are in its cache, and those of others may not be.
-        let free = self.readers.iter().find_map(|reader| reader.try_lock().ok());
-        let mut slot = match free {
-            Some(slot) => slot,
-            None => self
-                .readers
-                .get(self.next_reader.fetch_add(1, Ordering::Relaxed) % self.readers.len())
-                .ok_or_else(|| Fault::broken("there are no readers"))?
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        };
-        let connection = match &mut *slot {
-            Some(connection) => connection,
-            empty => empty.insert(open_reader(&self.path, self.busy_timeout, self.cache_kib / 2)?),
-        };
-        now_or_never(read(Act { connection: Connection::Sqlite(connection), notes: &Notes::default() }))
+        let mut place = self.readers.take()?;
+        read_on(self.readers.connection(&mut place)?, read)
     }
+
+    /// As [`Database::read`], on a snapshot that is no older than the last [`Database::renew_snapshots`].
+    pub(super) fn read_kept<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+    {
+        self.kept_snapshots.read(|connection| read_on(connection, read))
+    }
+
+    /// What [`Database::read_kept`] reads from here on is what the database has by now.
+    pub(super) fn renew_snapshots(&self) {
+        self.kept_snapshots.renew();
+    }
+}
+
+fn read_on<T, F>(connection: &mut Sqlite, read: F) -> Result<T, Fault>
+where
+    F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+{
+    now_or_never(read(Act { connection: Connection::Sqlite(connection), notes: &Notes::default() }))
 }
 
 /// Brings a file to the newest schema that this process has locked by a connection with a shared cache.
@@ -187,9 +199,9 @@ async fn migration_connection(path: &Path, parameters: &str) -> Result<DatabaseC
     Ok(SeaOrm::connect(options).await?)
 }
 
-fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> Result<Sqlite, Fault> {
+fn open_writer(path: &Path, options: &StoreOptions, log_pages: i32) -> Result<Sqlite, Fault> {
     let connection = Sqlite::open(path)?;
-    connection.busy_timeout(busy_timeout)?;
+    connection.busy_timeout(Duration::from_secs(options.busy_timeout))?;
     connection.set_prepared_statement_cache_capacity(256);
     // Counts for a new file only: pages that are left over can then be given back (see `cleanup.rs`).
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
@@ -202,22 +214,29 @@ fn open_writer(path: &Path, options: &StoreOptions, busy_timeout: Duration) -> R
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -i64::from(options.cache_kib))?;
-    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
-    connection.pragma_update(None, "journal_size_limit", LOG_PAGES * 4096)?;
+    connection.pragma_update(None, "journal_size_limit", i64::from(log_pages) * 4096)?;
+    // In place of SQLite's own, which writes the log back whoever reads in it (see `write_back`).
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.wal_hook(Some(|_, pages| {
+        PAGES_IN_LOG.set(pages);
+        Ok(())
+    }));
     Ok(connection)
 }
 
-fn open_reader(path: &Path, busy_timeout: Duration, cache_kib: u32) -> Result<Sqlite, Fault> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Sqlite::open_with_flags(path, flags)?;
-    connection.busy_timeout(busy_timeout)?;
-    connection.set_prepared_statement_cache_capacity(128);
-    connection.pragma_update(None, "cache_size", -i64::from(cache_kib))?;
-    Ok(connection)
+thread_local! {
+    /// Pages in the log of the connection that committed last on this thread; a writer thread has one.
+    static PAGES_IN_LOG: Cell<i32> = const { Cell::new(0) };
 }
 
 /// The writer thread: it ends when the store is dropped.
-fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>, endings: &AtomicU64) {
+fn write(
+    mut connection: Sqlite,
+    mut jobs: mpsc::Receiver<Job>,
+    endings: &AtomicU64,
+    kept_snapshots: &KeptSnapshots,
+    log_pages: i32,
+) {
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
         if let Err(fault) = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from) {
@@ -255,7 +274,18 @@ fn write(mut connection: Sqlite, mut jobs: mpsc::Receiver<Job>, endings: &Atomic
         for answer in answers {
             answer(committed.as_ref().map(|&()| ()));
         }
+        if PAGES_IN_LOG.get() >= log_pages
+            && let Err(fault) = kept_snapshots.while_none_is_kept(|| write_back(&connection))
+        {
+            tracing::warn!(error = %fault, "the database's log can't be written back; it grows until it can");
+        }
     }
+}
+
+/// Writes the log back to the file, as far as nobody reads what was there before; the next transaction then begins it anew.
+fn write_back(connection: &Sqlite) -> Result<(), Fault> {
+    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?;
+    Ok(())
 }
 
 /// A fault that several callers are told of.
@@ -485,5 +515,58 @@ mod tests {
             rows += usize::from(others_stand) + 1;
             assert_eq!(run(&database, "SELECT 1 FROM rows").await.unwrap(), rows);
         }
+    }
+
+    /// How many rows there are on the kept snapshot.
+    fn kept(database: &Database) -> usize {
+        let read = database.read_kept(|mut act| {
+            Box::pin(async move {
+                let select = "SELECT 1 FROM rows";
+                Ok(act.rows(Statement::from_string(DbBackend::Sqlite, select)).await?.len())
+            })
+        });
+        read.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_is_kept_until_it_is_renewed() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&folder.path().join("kept.db"), &StoreOptions::default()).unwrap();
+        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+        assert_eq!(kept(&database), 0);
+        write_row(&database, 10).await.unwrap();
+        assert_eq!(kept(&database), 0);
+        database.renew_snapshots();
+        assert_eq!(kept(&database), 1);
+        // What fails leaves no snapshot behind.
+        let failed = database.read_kept(|_| Box::pin(async { Err::<(), _>(Fault::broken("on purpose")) }));
+        assert!(failed.is_err());
+        write_row(&database, 10).await.unwrap();
+        assert_eq!(kept(&database), 2);
+    }
+
+    /// Who reads on one snapshot after the other must not keep the log from being written back and begun anew.
+    #[tokio::test]
+    async fn the_log_stays_short_while_snapshots_are_kept() {
+        const PAGES: i32 = 100;
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("log.db");
+        let database = Database::open_with(&path, &StoreOptions::default(), PAGES).unwrap();
+        run(&database, "CREATE TABLE rows (content BLOB NOT NULL)").await.unwrap();
+        for round in 0..60 {
+            // Nine pages and those above them.
+            write_row(&database, 9 * 4096).await.unwrap();
+            kept(&database);
+            if round % 7 == 0 {
+                database.renew_snapshots();
+                kept(&database);
+            }
+        }
+        let log = std::fs::metadata(path.with_extension("db-wal")).unwrap().len();
+        // The pages of the transaction that went beyond the limit, and what a page of the log has beside its content.
+        let most = u64::try_from(PAGES + 20).unwrap() * (4096 + 24) + 32;
+        assert!(log <= most, "{log} octets of log, at the most {most} were expected");
+        database.renew_snapshots();
+        assert_eq!(kept(&database), 60);
     }
 }

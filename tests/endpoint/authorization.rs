@@ -519,7 +519,7 @@ on_each_database! {
             id: app.random.uuid_v7(now).unwrap(),
             organization_id: keyward::store::DEFAULT_ORGANIZATION,
             client_id: "shop".into(),
-            metadata: serde_json::to_string(&ClientSpec::spa("shop").metadata).unwrap(),
+            metadata: ClientSpec::spa("shop").metadata.to_stored().unwrap(),
             disabled_at: Some(now.micros()),
             created_at: now.micros(),
             updated_at: now.micros(),

@@ -270,7 +270,7 @@ impl TestServer {
             id,
             organization_id: DEFAULT_ORGANIZATION,
             client_id: spec.id.into(),
-            metadata: serde_json::to_string(&spec.metadata).unwrap(),
+            metadata: spec.metadata.to_stored().unwrap(),
             disabled_at: None,
             created_at: now.micros(),
             updated_at: now.micros(),

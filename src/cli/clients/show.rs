@@ -14,7 +14,7 @@ pub(super) fn list(clients: Vec<client::Model>) -> Result<Report, Failure> {
     let mut json = Vec::new();
     let mut rows = Vec::new();
     for client in clients {
-        let metadata: ClientMetadata = serde_json::from_str(&client.metadata)?;
+        let metadata = ClientMetadata::from_stored(&client.metadata)?;
         let kind = kind(metadata.client_type);
         let grants: Vec<&str> = metadata.grant_types.iter().map(|grant| grant.as_str()).collect();
         json.push(json!({

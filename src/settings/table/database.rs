@@ -82,11 +82,10 @@ pub(super) const SETTINGS: &[Setting] = &[
     .fixed(|fresh, running| keep(&mut fresh.database.busy_timeout, &running.database.busy_timeout)),
     Setting::new(
         "database.cache_kib",
-        "8192",
+        "16384",
         integer(1024, 1_048_576, |s, v| s.database.cache_kib = v),
-        "Memory in KiB in which the connection that writes to SQLite keeps pages of the file; each that reads has half as \
-         much. It is taken as the database grows. With a million users 32768 serve a tenth to a fifth more. PostgreSQL has \
-         its own setting.",
+        "Memory in KiB in which the connection that writes to SQLite keeps pages of the file; each that reads has a quarter \
+         as much. It is taken as the database grows. PostgreSQL has its own setting.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.cache_kib, &running.database.cache_kib)),
 ];

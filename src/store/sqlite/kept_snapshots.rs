@@ -1,0 +1,81 @@
+//! Reads of what seldom changes, many of them on one snapshot of the database.
+//!
+//! A read by itself takes two locks of the file and gives them back; and where anybody has committed since the connection's
+//! last one, SQLite forgets every page that the connection had in memory, whatever was changed, so that each read descends from
+//! the root anew. A snapshot that is kept spares both. It is good for what the caller keeps under a version of its own:
+//! [`KeptSnapshots::renew`] is called where that version has changed.
+//!
+//! SQLite writes its log back as far as the oldest snapshot, and begins the log anew when nobody reads in it. So the writer
+//! has every snapshot given up before it writes the log back, and until that is done none is kept: then a new one lies in the
+//! file and no longer in the log.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use rusqlite::Connection as Sqlite;
+
+use super::readers::{Reader, Readers};
+use crate::fault::Fault;
+
+#[derive(Debug)]
+pub(super) struct KeptSnapshots {
+    readers: Readers,
+    edition: AtomicU64,
+    may_keep: AtomicBool,
+}
+
+impl KeptSnapshots {
+    pub(super) const fn new(readers: Readers) -> Self {
+        Self { readers, edition: AtomicU64::new(0), may_keep: AtomicBool::new(true) }
+    }
+
+    /// Reads on a snapshot that is no older than the last [`KeptSnapshots::renew`].
+    pub(super) fn read<T>(&self, read: impl FnOnce(&mut Sqlite) -> Result<T, Fault>) -> Result<T, Fault> {
+        let mut place = self.readers.take()?;
+        // Before the snapshot: one that is taken for newer than it is would be kept too long.
+        let edition = self.edition.load(Ordering::SeqCst);
+        if place.keeps.is_some_and(|kept| kept != edition) {
+            give_up(&mut place)?;
+        }
+        if place.keeps.is_none() {
+            // The snapshot is that of the first statement in it.
+            self.readers.connection(&mut place)?.execute_batch("BEGIN")?;
+            place.keeps = Some(edition);
+        }
+        let outcome = read(self.readers.connection(&mut place)?);
+        // Asked while the place is taken: who forbids it comes to the places afterwards.
+        if outcome.is_err() || !self.may_keep.load(Ordering::SeqCst) {
+            give_up(&mut place)?;
+        }
+        outcome
+    }
+
+    /// What is read from here on is what the database has by now.
+    pub(super) fn renew(&self) {
+        self.edition.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// Does something during which no snapshot is kept.
+    pub(super) fn while_none_is_kept<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.may_keep.store(false, Ordering::SeqCst);
+        for mut place in self.readers.all() {
+            if let Err(fault) = give_up(&mut place) {
+                tracing::error!(error = %fault, "a snapshot of the database can't be given up");
+            }
+        }
+        let done = act();
+        self.may_keep.store(true, Ordering::SeqCst);
+        done
+    }
+}
+
+/// Ends the snapshot of a place, if it keeps one; the connection goes where that fails, and the snapshot with it.
+fn give_up(place: &mut Reader) -> Result<(), Fault> {
+    if place.keeps.take().is_none() {
+        return Ok(());
+    }
+    let ended = place.connection.as_ref().map_or(Ok(()), |connection| connection.execute_batch("COMMIT"));
+    if ended.is_err() {
+        place.connection = None;
+    }
+    Ok(ended?)
+}

@@ -392,6 +392,8 @@ impl App {
                 () = self.clock.sleep_millis(POLL_MILLIS) => {}
                 () = self.told.notified() => {}
             }
+            // What is looked for is no older than this look, whatever comes of it.
+            self.store.renew_snapshots();
             // A database that doesn't answer is as good as away.
             let looked = tokio::select! {
                 looked = self.reload_if_changed() => looked,

@@ -132,10 +132,6 @@ impl Population {
         uuid::Builder::from_unix_timestamp_millis(moment, octets.first_chunk::<10>().unwrap_or(&[0; 10])).into_uuid()
     }
 
-    fn grant_id(&self, number: u64) -> Uuid {
-        self.id(Part::Grant, number)
-    }
-
     fn owner(&self, grant: u64) -> u64 {
         grant % self.size.max(1)
     }
@@ -161,7 +157,7 @@ impl Population {
 
     /// The refresh token with which this grant begins.
     pub fn refresh_token(&self, grant: u64) -> String {
-        let place = Place { grant: self.grant_id(grant), token: self.id(Part::RefreshRow, grant) };
+        let place = Place { grant: self.id(Part::Grant, grant), token: self.id(Part::RefreshRow, grant) };
         form(place, &self.secret(Part::RefreshToken, grant))
     }
 
@@ -250,7 +246,7 @@ impl Population {
     pub fn grant(&self, number: u64) -> grant::Model {
         let owner = self.owner(number);
         grant::Model {
-            id: self.grant_id(number),
+            id: self.id(Part::Grant, number),
             user_id: self.id(Part::User, owner),
             client: self.id(Part::Client, owner),
             session_id: self.id(Part::Session, owner),
@@ -273,7 +269,7 @@ impl Population {
         refresh_token::Model {
             id: self.id(Part::RefreshRow, grant),
             token_hash: hashes.token.hash(self.secret(Part::RefreshToken, grant).as_bytes()).to_vec(),
-            grant_id: self.grant_id(grant),
+            grant_id: self.id(Part::Grant, grant),
             issued_at: self.born,
             expires_at: self.born + 7 * DAY,
             spent_at: None,

@@ -247,22 +247,23 @@ impl Default for ClientMetadata {
 
 impl ClientMetadata {
     /// The metadata as they are stored: without members that say nothing, which are the most of a usual client. A row is a
-    /// third as long by that, and is read that much sooner. A member is left out only where what it says is nothing by its
-    /// nature too: a later default of another kind doesn't change clients of today.
+    /// third as long by that, and is read that much sooner. A member is left out only where its default is nothing by its
+    /// nature: that of another kind may become another one in a later version, and clients of today aren't to change by that.
     ///
     /// # Errors
     /// Where they can't be written as JSON.
     pub fn to_stored(&self) -> Result<String, serde_json::Error> {
-        static SILENT: LazyLock<Vec<String>> = LazyLock::new(|| {
-            let members = match serde_json::to_value(ClientMetadata::default()) {
+        static SILENT: LazyLock<Map<String, Value>> = LazyLock::new(|| {
+            let mut members = match serde_json::to_value(ClientMetadata::default()) {
                 Ok(Value::Object(members)) => members,
                 _ => Map::new(),
             };
-            members.into_iter().filter(|(_, value)| says_nothing(value)).map(|(name, _)| name).collect()
+            members.retain(|_, value| says_nothing(value));
+            members
         });
         let mut stored = serde_json::to_value(self)?;
         if let Value::Object(members) = &mut stored {
-            members.retain(|name, value| !(says_nothing(value) && SILENT.contains(name)));
+            members.retain(|name, value| SILENT.get(name).is_none_or(|silent| silent != value));
         }
         serde_json::to_string(&stored)
     }
@@ -538,7 +539,14 @@ mod tests {
         for said in [r#""require_pkce":true"#, r#""client_type":"confidential""#, r#""rotate_refresh_tokens":true"#] {
             assert!(stored.contains(said), "{said} in {stored}");
         }
-        let open = ClientMetadata { require_pkce: false, rotate_refresh_tokens: false, first_party: true, ..web() };
+        let open = ClientMetadata {
+            require_pkce: false,
+            rotate_refresh_tokens: false,
+            first_party: true,
+            // No keys, which isn't the same as not saying.
+            jwks: Some(serde_json::json!({"keys": []})),
+            ..web()
+        };
         let stored = open.to_stored().unwrap();
         assert!(stored.contains(r#""require_pkce":false"#), "{stored}");
         assert_eq!(ClientMetadata::from_stored(&stored).unwrap(), open);

@@ -248,6 +248,7 @@ mod tests {
     use super::*;
     use crate::clock::Clock;
     use crate::settings::Settings;
+    use crate::store::{Store, StoreOptions};
 
     async fn app() -> (tempfile::TempDir, std::sync::Arc<App>) {
         let folder = tempfile::tempdir().unwrap();
@@ -345,5 +346,37 @@ mod tests {
         let registered = register(&app, Some("spa".into()), &public).await.unwrap();
         assert!(registered.client_secret.is_none());
         assert!(matches!(rotate_secret(&app, "spa", 0).await, Err(ClientProblem::NoSecret(_))));
+    }
+
+    /// What is done to a client that isn't in memory, while others are looked for on a snapshot that is kept.
+    #[tokio::test]
+    async fn a_client_is_no_older_than_the_last_look_and_what_this_process_did() {
+        let (folder, app) = app().await;
+        for id in ["looked-for", "other", "third"] {
+            register(&app, Some(id.into()), &api(&format!("https://{id}.example"))).await.unwrap();
+        }
+        app.reload_if_changed().await.unwrap();
+        let keep = async || assert!(app.client("looked-for").await.unwrap().is_some());
+        let stands = async |id| app.client(id).await.unwrap().is_some();
+        let disable = async |store: &Store, id: &'static str, disabled| {
+            let event = app.audit_record(AuditEvent::by_cli(AuditKind::ClientChanged).client(id)).unwrap();
+            store.set_client_disabled(id, disabled, app.clock.now(), event).await.unwrap();
+        };
+        let of_another_process = folder.path().join("keyward.db");
+        let of_another_process = Store::open_sqlite(&of_another_process, &StoreOptions::default()).unwrap();
+
+        keep().await;
+        disable(&of_another_process, "other", true).await;
+        assert!(stands("other").await, "nothing was heard of it, and the snapshot is older");
+        app.reload_if_changed().await.unwrap();
+        assert!(!stands("other").await);
+        // What stands on no snapshot is looked for anew.
+        keep().await;
+        disable(&of_another_process, "other", false).await;
+        assert!(stands("other").await);
+        // Our own acts are seen at once.
+        keep().await;
+        disable(&app.store, "third", true).await;
+        assert!(!stands("third").await);
     }
 }

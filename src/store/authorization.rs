@@ -15,7 +15,6 @@ use uuid::Uuid;
 use super::access_token::{self, PlannedToken, TokenOwner, TokenPlanner};
 use super::act::{Lock, select_record};
 use super::consent::{consented, give_consent};
-use super::issued_codes::IssuedCode;
 use super::outcome::Outcome;
 use super::owner::{self, Owner};
 use super::presented::PresentedSecret;
@@ -128,7 +127,7 @@ impl Store {
             if let Some(times) = owner.session_times.as_mut().filter(|_| issue.touch_session) {
                 times.last_seen_at = times.last_seen_at.max(Timestamp::from_micros(issue.code.issued_at));
             }
-            IssuedCode { code: issue.code.clone(), owner }
+            FoundCode { code: issue.code.clone(), owner, consent: None }
         });
         let issued = self.act_alone(issue.writes(), issue, |act, issue| Box::pin(store_code(act, issue))).await?;
         if let (Issued::Stored, Some(known), Some(codes)) = (issued, known, &self.issued_codes) {
@@ -230,14 +229,16 @@ async fn hold_owner(act: &mut Act<'_>, presented: &PresentedCode) -> Result<(), 
 }
 
 /// A code, whose it is, and the consent on which it may rest.
-struct Found {
-    code: authorization_code::Model,
-    owner: Owner,
-    consent: Option<FoundConsent>,
+#[derive(Debug, Clone)]
+pub(super) struct FoundCode {
+    pub(super) code: authorization_code::Model,
+    pub(super) owner: Owner,
+    pub(super) consent: Option<FoundConsent>,
 }
 
 /// The consent of a code's owner to its client.
-struct FoundConsent {
+#[derive(Debug, Clone)]
+pub(super) struct FoundConsent {
     id: Uuid,
     scope: String,
     claims: String,
@@ -248,17 +249,16 @@ struct FoundConsent {
 async fn redeem(
     act: &mut Act<'_>,
     redemption: &Redemption,
-    known: Option<&IssuedCode>,
+    known: Option<&FoundCode>,
     now: Timestamp,
 ) -> Result<Option<Redeemed>, Fault> {
     if act.is_transaction() {
         hold_owner(act, &redemption.presented).await?;
-    } else if let Some(IssuedCode { code, owner }) = known
-        && redemption.presented.proves(&code.code_hash)
+    } else if let Some(known) = known
+        && redemption.presented.proves(&known.code.code_hash)
     {
-        let known = Found { code: code.clone(), owner: owner.clone(), consent: None };
         // The write that spends it asks for each premise anew. Anything but tokens is said by who has looked.
-        if let Some(granted @ Redeemed::Granted { .. }) = redeem_found(act, redemption, known, now).await? {
+        if let Some(granted @ Redeemed::Granted { .. }) = redeem_found(act, redemption, known.clone(), now).await? {
             return Ok(Some(granted));
         }
     }
@@ -272,7 +272,7 @@ async fn redeem(
 async fn redeem_found(
     act: &mut Act<'_>,
     redemption: &Redemption,
-    Found { code, owner, consent }: Found,
+    FoundCode { code, owner, consent }: FoundCode,
     now: Timestamp,
 ) -> Result<Option<Redeemed>, Fault> {
     let scope = ScopeSet::parse(&code.scope).map_err(Fault::broken)?;
@@ -444,7 +444,7 @@ fn select_standing(session: Uuid) -> SelectStatement {
 }
 
 /// The presented code; `None` where there is none at its place, or its secret is another.
-async fn find_code(act: &mut Act<'_>, presented: PresentedCode) -> Result<Option<Found>, Fault> {
+async fn find_code(act: &mut Act<'_>, presented: PresentedCode) -> Result<Option<FoundCode>, Fault> {
     static PLACED: [StatementText; 2] = [const { StatementText::new() }; 2];
     static HASHED: [StatementText; 2] = [const { StatementText::new() }; 2];
     let (texts, values) = match presented.place {
@@ -467,7 +467,7 @@ async fn find_code(act: &mut Act<'_>, presented: PresentedCode) -> Result<Option
         (Some(id), Some(scope), Some(claims)) => Some(FoundConsent { id, scope, claims }),
         _ => None,
     };
-    Ok(Some(Found { code, owner, consent }))
+    Ok(Some(FoundCode { code, owner, consent }))
 }
 
 /// What finds a presented code.

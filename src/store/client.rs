@@ -1,5 +1,6 @@
 //! Clients and their secrets.
 
+use futures_util::future::BoxFuture;
 use keyward_entities::{StatementText, audit_event, authorization_code, client, client_audience, client_secret, grant};
 use keyward_keys::ClientKeys;
 use keyward_protocol::Timestamp;
@@ -67,10 +68,7 @@ impl Store {
     pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
         let id = Value::from(client_id);
-        let read = self.read(move |mut act| {
-            Box::pin(async move { registered(&mut act, &TEXT, client::Column::ClientId, id).await })
-        });
-        parsed(read.await?)
+        parsed(self.read(move |act| registered(act, &TEXT, client::Column::ClientId, id)).await?)
     }
 
     /// The client of this identifier as it was when the directory's version was last seen to change, or since; for who keeps
@@ -81,12 +79,10 @@ impl Store {
     pub async fn find_kept_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
         let id = Value::from(client_id);
-        let read = self.read_kept(move |mut act| {
-            Box::pin(async move { registered(&mut act, &TEXT, client::Column::ClientId, id).await })
-        });
-        match read.await? {
-            // It may have been added since, and whoever added it may use it at once.
-            None if self.kind() == BackendKind::Sqlite => self.find_client(client_id).await,
+        match self.read_kept(move |act| registered(act, &TEXT, client::Column::ClientId, id)).await? {
+            Some((row, secrets)) if row.disabled_at.is_none() => parsed(Some((row, secrets))),
+            // It may have been added or enabled since, and whoever did that may use it at once.
+            _ if self.kind() == BackendKind::Sqlite => self.find_client(client_id).await,
             found => parsed(found),
         }
     }
@@ -97,10 +93,7 @@ impl Store {
     /// Where the database fails or the row is damaged.
     pub async fn find_client_by_id(&self, id: Uuid) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
-        let read = self.read(move |mut act| {
-            Box::pin(async move { registered(&mut act, &TEXT, client::Column::Id, id.into()).await })
-        });
-        parsed(read.await?)
+        parsed(self.read(move |act| registered(act, &TEXT, client::Column::Id, id.into())).await?)
     }
 
     /// Clients in the order of their identifiers, after this one.
@@ -340,22 +333,24 @@ impl Store {
 
 /// The client whose column has this value, with its secrets: in one statement, for where clients are many most requests
 /// bring one that isn't in memory.
-async fn registered(
-    act: &mut Act<'_>,
+fn registered<'t>(
+    mut act: Act<'t>,
     text: &'static StatementText,
     column: client::Column,
     value: Value,
-) -> Result<Option<(client::Model, Secrets)>, Fault> {
-    let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
-    let mut found: Option<(client::Model, Secrets)> = None;
-    for mut row in act.rows(statement).await? {
-        let record: client::Model = row.record()?;
-        let hash: Option<Vec<u8>> = row.take("secret_hash")?;
-        let ends: Option<i64> = row.take("expires_at")?;
-        let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
-        secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
-    }
-    Ok(found)
+) -> BoxFuture<'t, Result<Option<(client::Model, Secrets)>, Fault>> {
+    Box::pin(async move {
+        let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
+        let mut found: Option<(client::Model, Secrets)> = None;
+        for mut row in act.rows(statement).await? {
+            let record: client::Model = row.record()?;
+            let hash: Option<Vec<u8>> = row.take("secret_hash")?;
+            let ends: Option<i64> = row.take("expires_at")?;
+            let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
+            secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
+        }
+        Ok(found)
+    })
 }
 
 fn parsed(found: Option<(client::Model, Secrets)>) -> Result<Option<RegisteredClient>, Fault> {

@@ -8,24 +8,16 @@ use std::collections::HashMap;
 use std::mem;
 use std::sync::{Mutex, PoisonError};
 
-use keyward_entities::authorization_code;
 use keyward_protocol::Timestamp;
 use uuid::Uuid;
 
-use super::owner::Owner;
+use super::authorization::FoundCode;
 
 /// So many codes a generation has at the most; there are two. One takes some 2 KB, and more where the user has many claims or
 /// the request many resources.
 const GENERATION: usize = 512;
 
-/// A code and whose it is, as they were when it was issued.
-#[derive(Debug, Clone)]
-pub(super) struct IssuedCode {
-    pub(super) code: authorization_code::Model,
-    pub(super) owner: Owner,
-}
-
-/// The memory: when the young generation is full the old one is forgotten, and with it the codes that never came back.
+/// The memory, of codes as they were when they were issued: when the young generation is full the old one is forgotten, and with it the codes that never came back.
 /// Cleaning up forgets those that have expired.
 #[derive(Debug, Default)]
 pub(super) struct IssuedCodes {
@@ -34,12 +26,12 @@ pub(super) struct IssuedCodes {
 
 #[derive(Debug, Default)]
 struct Generations {
-    young: HashMap<Uuid, Box<IssuedCode>>,
-    old: HashMap<Uuid, Box<IssuedCode>>,
+    young: HashMap<Uuid, Box<FoundCode>>,
+    old: HashMap<Uuid, Box<FoundCode>>,
 }
 
 impl IssuedCodes {
-    pub(super) fn remember(&self, issued: IssuedCode) {
+    pub(super) fn remember(&self, issued: FoundCode) {
         let forgotten = {
             let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
             let forgotten = match generations.young.len() < GENERATION {
@@ -66,7 +58,7 @@ impl IssuedCodes {
     }
 
     /// Gives a code and forgets it: whoever comes with it again is told what the database says.
-    pub(super) fn take(&self, id: Uuid) -> Option<Box<IssuedCode>> {
+    pub(super) fn take(&self, id: Uuid) -> Option<Box<FoundCode>> {
         let mut generations = self.generations.lock().unwrap_or_else(PoisonError::into_inner);
         generations.young.remove(&id).or_else(|| generations.old.remove(&id))
     }
@@ -74,9 +66,12 @@ impl IssuedCodes {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use keyward_entities::authorization_code;
 
-    fn issued(number: usize) -> IssuedCode {
+    use super::*;
+    use crate::store::owner::Owner;
+
+    fn issued(number: usize) -> FoundCode {
         let code = authorization_code::Model {
             id: Uuid::from_u128(number as u128),
             code_hash: Vec::new(),
@@ -101,7 +96,7 @@ mod tests {
             look_again_at: None,
             hash_only: None,
         };
-        IssuedCode { code, owner: Owner::default() }
+        FoundCode { code, owner: Owner::default(), consent: None }
     }
 
     #[test]

@@ -275,6 +275,7 @@ impl Store {
             }
         };
         if change == Change::Directory {
+            self.renew_snapshots();
             Box::pin(self.tell_of_change()).await;
         }
         Ok(outcome)
@@ -295,8 +296,9 @@ impl Store {
             let mut own = Act { connection: database.alone().await?, notes: &notes };
             match act(&mut own, &request).await {
                 Ok(Some(done)) => return Ok(done),
+                Ok(None) => {}
                 // One statement, and undone as a whole.
-                Ok(None) | Err(Fault::Undone(_)) => {}
+                Err(Fault::Undone(why)) => tracing::debug!(%why, "an act is tried again in a transaction"),
                 Err(fault) => return Err(fault),
             }
         }
@@ -354,8 +356,8 @@ impl Store {
         }
     }
 
-    /// What is read from here on of what is kept is what the database has by now: for who has seen the directory's version
-    /// change, before anything is kept under the new one.
+    /// What is read from here on of what is kept is what the database has by now: for who looks at the directory's version,
+    /// and for who has seen it change, before anything is kept under the new one.
     pub fn renew_snapshots(&self) {
         if let Backend::Sqlite(database) = &self.backend {
             database.renew_snapshots();

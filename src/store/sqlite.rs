@@ -73,11 +73,12 @@ pub(super) enum Undoes {
 #[derive(Debug)]
 pub(super) struct Database {
     path: PathBuf,
+    // Closed before the writer: the connection that closes last writes the log back and removes it, if it may write.
+    readers: Readers,
+    kept_snapshots: Arc<KeptSnapshots>,
     writer: mpsc::Sender<Job>,
     /// Transactions by which something that tokens rest on may have ended; never 0.
     endings: Arc<AtomicU64>,
-    readers: Readers,
-    kept_snapshots: Arc<KeptSnapshots>,
 }
 
 impl Database {
@@ -94,11 +95,11 @@ impl Database {
             .name("sqlite-writer".into())
             .spawn({
                 let (endings, kept_snapshots) = (Arc::clone(&endings), Arc::clone(&kept_snapshots));
-                move || write(connection, jobs, &endings, &kept_snapshots, log_pages)
+                move || write(connection, jobs, &endings, kept_snapshots, log_pages)
             })
             .map_err(Fault::broken)?;
         let readers = Readers::new(path, options);
-        Ok(Self { path: path.to_owned(), writer, endings, readers, kept_snapshots })
+        Ok(Self { path: path.to_owned(), readers, kept_snapshots, writer, endings })
     }
 
     /// See [`Store::endings`](super::Store::endings).
@@ -205,7 +206,11 @@ fn open_writer(path: &Path, options: &StoreOptions, log_pages: i32) -> Result<Sq
     connection.set_prepared_statement_cache_capacity(256);
     // Counts for a new file only: pages that are left over can then be given back (see `cleanup.rs`).
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
-    connection.pragma_update(None, "journal_mode", "WAL")?;
+    // Readers and the writer don't hinder each other only by its log. A file system without shared memory has none.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(Fault::broken(format_args!("SQLite can't keep a write-ahead log here; its journal is {mode:?}")));
+    }
     let synchronous = match options.synchronous {
         Synchronous::Full => "FULL",
         Synchronous::Normal => "NORMAL",
@@ -234,9 +239,10 @@ fn write(
     mut connection: Sqlite,
     mut jobs: mpsc::Receiver<Job>,
     endings: &AtomicU64,
-    kept_snapshots: &KeptSnapshots,
+    kept_snapshots: Arc<KeptSnapshots>,
     log_pages: i32,
 ) {
+    let mut log_is_written = true;
     while let Some(first) = jobs.blocking_recv() {
         let mut answers = Vec::new();
         if let Err(fault) = connection.execute_batch("BEGIN IMMEDIATE").map_err(Fault::from) {
@@ -274,18 +280,25 @@ fn write(
         for answer in answers {
             answer(committed.as_ref().map(|&()| ()));
         }
-        if PAGES_IN_LOG.get() >= log_pages
-            && let Err(fault) = kept_snapshots.while_none_is_kept(|| write_back(&connection))
-        {
-            tracing::warn!(error = %fault, "the database's log can't be written back; it grows until it can");
+        if PAGES_IN_LOG.take() >= log_pages {
+            let written = kept_snapshots.while_none_is_kept(|| write_back(&connection));
+            // Tried again with the next commit; said once.
+            match &written {
+                Err(error) if log_is_written => {
+                    tracing::warn!(%error, "the database's log can't be written back; it grows until it can");
+                }
+                _ => {}
+            }
+            log_is_written = written.is_ok();
         }
     }
+    // Before the connection that may write.
+    drop(kept_snapshots);
 }
 
 /// Writes the log back to the file, as far as nobody reads what was there before; the next transaction then begins it anew.
-fn write_back(connection: &Sqlite) -> Result<(), Fault> {
-    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))?;
-    Ok(())
+fn write_back(connection: &Sqlite) -> rusqlite::Result<()> {
+    connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
 }
 
 /// A fault that several callers are told of.

@@ -89,6 +89,17 @@ fn refresh(server: &TestServer, token: &str, client: Uuid, planner: TokenPlanner
     }
 }
 
+/// A server on PostgreSQL with Ada and this client, the client's row, and the tables.
+async fn server_with(client: ClientSpec) -> (TestServer, Uuid, Tables) {
+    let server = TestServer::on(TestDatabase::postgres().await).await;
+    server.add_user("ada").await;
+    let client_id = client.id;
+    server.add_client(client).await;
+    let client = server.app.store.find_client(client_id).await.unwrap().unwrap().id;
+    let tables = Tables::of(&server).await;
+    (server, client, tables)
+}
+
 fn fresh(server: &TestServer) -> NewRefreshToken {
     let now = server.app.clock.now();
     NewRefreshToken {
@@ -101,11 +112,8 @@ fn fresh(server: &TestServer) -> NewRefreshToken {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn a_code_is_redeemed_only_as_it_was_seen() {
-    let server = TestServer::on(TestDatabase::postgres().await).await;
-    server.add_user("ada").await;
-    server.add_client(ClientSpec::web("shop").with(|metadata| metadata.first_party = false)).await;
-    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
-    let tables = Tables::of(&server).await;
+    let shop = ClientSpec::web("shop").with(|metadata| metadata.first_party = false);
+    let (server, client, tables) = server_with(shop).await;
     for (change, undo, replayed) in [
         ("SELECT 1", "", None),
         ("DELETE FROM consents", "", Some(false)),
@@ -153,11 +161,7 @@ enum Said {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn a_code_that_is_still_known_is_redeemed_only_as_it_is_now() {
-    let server = TestServer::on(TestDatabase::postgres().await).await;
-    server.add_user("ada").await;
-    server.add_client(ClientSpec::web("shop")).await;
-    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
-    let tables = Tables::of(&server).await;
+    let (server, client, tables) = server_with(ClientSpec::web("shop")).await;
     let claims = r#"{"name":"Ada King"}"#;
     for (change, undo, said) in [
         ("SELECT 1", "", Said::Tokens(1)),
@@ -206,11 +210,7 @@ async fn a_code_that_is_still_known_is_redeemed_only_as_it_is_now() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn a_refresh_token_is_used_only_as_it_was_seen() {
-    let server = TestServer::on(TestDatabase::postgres().await).await;
-    server.add_user("ada").await;
-    server.add_client(ClientSpec::web("shop")).await;
-    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
-    let tables = Tables::of(&server).await;
+    let (server, client, tables) = server_with(ClientSpec::web("shop")).await;
     for (change, reused) in [
         ("SELECT 1", None),
         ("DELETE FROM refresh_tokens", Some(false)),
@@ -240,10 +240,7 @@ async fn a_refresh_token_is_used_only_as_it_was_seen() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn a_refresh_that_the_database_undoes_is_done_again() {
-    let server = TestServer::on(TestDatabase::postgres().await).await;
-    server.add_user("ada").await;
-    server.add_client(ClientSpec::web("shop")).await;
-    let client = server.app.store.find_client("shop").await.unwrap().unwrap().id;
+    let (server, client, tables) = server_with(ClientSpec::web("shop")).await;
     // Tied to the session, whose use is to be written down.
     let extra = [("scope", "openid profile")];
     let token = server.tokens_for("shop", "ada", &extra).await["refresh_token"].as_str().unwrap().to_owned();
@@ -271,7 +268,6 @@ async fn a_refresh_that_the_database_undoes_is_done_again() {
     let outcome = server.app.store.rotate_refresh_token(refresh, server.app.clock.now()).await;
     assert!(matches!(outcome, Ok(Refreshed::Rotated(..))), "{outcome:?}");
     assert_eq!(answers.load(Ordering::SeqCst), 3, "without a transaction, undone, and done");
-    let tables = Tables::of(&server).await;
     assert_eq!(tables.number("SELECT COUNT(*) FROM refresh_tokens").await, 2);
     assert_eq!(tables.number("SELECT COUNT(*) FROM refresh_tokens WHERE spent_at IS NULL").await, 1);
     server.stop().await;

@@ -38,7 +38,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "database.max_connections",
         "10",
         integer(1, 1000, |s, v| s.database.max_connections = v),
-        "Connections to the database that may be open at once.",
+        "Connections to the database that may be open at once; on SQLite so many for each of two kinds of reading, and one that \
+         writes.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.max_connections, &running.database.max_connections)),
     Setting::new(
@@ -85,7 +86,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "16384",
         integer(1024, 1_048_576, |s, v| s.database.cache_kib = v),
         "Memory in KiB in which the connection that writes to SQLite keeps pages of the file; each that reads has a quarter \
-         as much. It is taken as the database grows. PostgreSQL has its own setting.",
+         as much (see `max_connections`). It is taken as the database grows. PostgreSQL has its own setting.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.cache_kib, &running.database.cache_kib)),
 ];

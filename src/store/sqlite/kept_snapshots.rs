@@ -3,11 +3,11 @@
 //! A read by itself takes two locks of the file and gives them back; and where anybody has committed since the connection's
 //! last one, SQLite forgets every page that the connection had in memory, whatever was changed, so that each read descends from
 //! the root anew. A snapshot that is kept spares both. It is good for what the caller keeps under a version of its own:
-//! [`KeptSnapshots::renew`] is called where that version has changed.
+//! [`KeptSnapshots::renew`] is called where that version has changed, and wherever it is looked at, so that none is kept for long.
 //!
 //! SQLite writes its log back as far as the oldest snapshot, and begins the log anew when nobody reads in it. So the writer
-//! has every snapshot given up before it writes the log back, and until that is done none is kept: then a new one lies in the
-//! file and no longer in the log.
+//! has every snapshot given up before it writes the log back, and until that is done none is kept: one that begins later lies
+//! in the file and no longer in the log.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -34,7 +34,7 @@ impl KeptSnapshots {
         // Before the snapshot: one that is taken for newer than it is would be kept too long.
         let edition = self.edition.load(Ordering::SeqCst);
         if place.keeps.is_some_and(|kept| kept != edition) {
-            give_up(&mut place)?;
+            give_up(&mut place);
         }
         if place.keeps.is_none() {
             // The snapshot is that of the first statement in it.
@@ -44,38 +44,37 @@ impl KeptSnapshots {
         let outcome = read(self.readers.connection(&mut place)?);
         // Asked while the place is taken: who forbids it comes to the places afterwards.
         if outcome.is_err() || !self.may_keep.load(Ordering::SeqCst) {
-            give_up(&mut place)?;
+            give_up(&mut place);
         }
         outcome
     }
 
-    /// What is read from here on is what the database has by now.
+    /// What is read from here on is what the database has by now. Whoever reads at this moment may keep an older snapshot, until
+    /// the next read in its place or the next time.
     pub(super) fn renew(&self) {
         self.edition.fetch_add(1, Ordering::SeqCst);
+        self.readers.free().for_each(|mut place| give_up(&mut place));
     }
 
     /// Does something during which no snapshot is kept.
     pub(super) fn while_none_is_kept<T>(&self, act: impl FnOnce() -> T) -> T {
         self.may_keep.store(false, Ordering::SeqCst);
-        for mut place in self.readers.all() {
-            if let Err(fault) = give_up(&mut place) {
-                tracing::error!(error = %fault, "a snapshot of the database can't be given up");
-            }
-        }
+        self.readers.all().for_each(|mut place| give_up(&mut place));
         let done = act();
         self.may_keep.store(true, Ordering::SeqCst);
         done
     }
 }
 
-/// Ends the snapshot of a place, if it keeps one; the connection goes where that fails, and the snapshot with it.
-fn give_up(place: &mut Reader) -> Result<(), Fault> {
+/// Ends the snapshot of a place, if it keeps one; where that fails the connection goes, and the snapshot with it.
+fn give_up(place: &mut Reader) {
     if place.keeps.take().is_none() {
-        return Ok(());
+        return;
     }
-    let ended = place.connection.as_ref().map_or(Ok(()), |connection| connection.execute_batch("COMMIT"));
-    if ended.is_err() {
+    // A failing disk has SQLite end a transaction by itself.
+    let kept = place.connection.as_ref().filter(|connection| !connection.is_autocommit());
+    if let Some(Err(error)) = kept.map(|connection| connection.execute_batch("COMMIT")) {
+        tracing::error!(%error, "a snapshot of the database can't be given up; its connection is closed");
         place.connection = None;
     }
-    Ok(ended?)
 }

@@ -42,12 +42,17 @@ impl Readers {
     /// A place that nobody else uses meanwhile.
     pub(super) fn take(&self) -> Result<MutexGuard<'_, Reader>, Fault> {
         // The first that is free, always in the same order: its pages are in its cache, and those of others may not be.
-        if let Some(free) = self.places.iter().find_map(|place| place.try_lock().ok()) {
+        if let Some(free) = self.free().next() {
             return Ok(free);
         }
         let turn = self.next.fetch_add(1, Ordering::Relaxed).checked_rem(self.places.len());
         let place = turn.and_then(|turn| self.places.get(turn)).ok_or_else(|| Fault::broken("there are no readers"))?;
         Ok(place.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The places that nobody uses, one after the other.
+    pub(super) fn free(&self) -> impl Iterator<Item = MutexGuard<'_, Reader>> {
+        self.places.iter().filter_map(|place| place.try_lock().ok())
     }
 
     /// Every place, one after the other.

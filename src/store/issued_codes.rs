@@ -17,8 +17,8 @@ use super::authorization::FoundCode;
 /// the request many resources.
 const GENERATION: usize = 512;
 
-/// The memory, of codes as they were when they were issued: when the young generation is full the old one is forgotten, and with it the codes that never came back.
-/// Cleaning up forgets those that have expired.
+/// The memory, of codes as they were when they were issued: when the young generation is full the old one is forgotten, and
+/// with it the codes that never came back. Cleaning up forgets those that have expired.
 #[derive(Debug, Default)]
 pub(super) struct IssuedCodes {
     generations: Mutex<Generations>,

@@ -318,7 +318,11 @@ impl App {
     /// The version that the database has.
     async fn look(&self) -> Result<Look, Fault> {
         let at = self.clock.now();
-        Ok(Look { at, version: self.store.directory_version().await? })
+        let version = self.store.directory_version().await;
+        // Whatever came of it: what is looked for from here on is no older than this look, and nothing from before a change
+        // is kept under the version that tells of it.
+        self.store.renew_snapshots();
+        Ok(Look { at, version: version? })
     }
 
     /// The version that the database has, if another one is in memory.
@@ -334,8 +338,6 @@ impl App {
     /// Reads all that is kept in memory. The version was read first: a change that comes while the rest is read is seen by
     /// the next look.
     async fn read_anew(&self, look: Look) -> Result<(), Fault> {
-        // Snapshots from before the look may be from before the change.
-        self.store.renew_snapshots();
         let directory = self.store.directory().await?;
         let ring = self.load_key_ring().await?;
         let guard_keys = KeySet::from_jwks_json(ring.jwks_json()).map_err(Fault::broken)?;
@@ -392,8 +394,6 @@ impl App {
                 () = self.clock.sleep_millis(POLL_MILLIS) => {}
                 () = self.told.notified() => {}
             }
-            // What is looked for is no older than this look, whatever comes of it.
-            self.store.renew_snapshots();
             // A database that doesn't answer is as good as away.
             let looked = tokio::select! {
                 looked = self.reload_if_changed() => looked,

@@ -66,9 +66,8 @@ impl Store {
     /// # Errors
     /// Where the database fails or the row is damaged.
     pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
-        static TEXT: StatementText = StatementText::new();
         let id = Value::from(client_id);
-        parsed(self.read(move |act| registered(act, &TEXT, client::Column::ClientId, id)).await?)
+        parsed(self.read(move |act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, id)).await?)
     }
 
     /// The client of this identifier as it was when the directory's version was last seen to change, or since; for who keeps
@@ -77,9 +76,8 @@ impl Store {
     /// # Errors
     /// As [`Store::find_client`].
     pub async fn find_kept_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
-        static TEXT: StatementText = StatementText::new();
         let id = Value::from(client_id);
-        match self.read_kept(move |act| registered(act, &TEXT, client::Column::ClientId, id)).await? {
+        match self.read_kept(move |act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, id)).await? {
             Some((row, secrets)) if row.disabled_at.is_none() => parsed(Some((row, secrets))),
             // It may have been added or enabled since, and whoever did that may use it at once.
             _ if self.kind() == BackendKind::Sqlite => self.find_client(client_id).await,
@@ -330,6 +328,9 @@ impl Store {
         .await
     }
 }
+
+/// The statement that finds a client by its identifier.
+static BY_CLIENT_ID: StatementText = StatementText::new();
 
 /// The client whose column has this value, with its secrets: in one statement, for where clients are many most requests
 /// bring one that isn't in memory.

@@ -283,11 +283,10 @@ fn write(
         if PAGES_IN_LOG.take() >= log_pages {
             let written = kept_snapshots.while_none_is_kept(|| write_back(&connection));
             // Tried again with the next commit; said once.
-            match &written {
-                Err(error) if log_is_written => {
-                    tracing::warn!(%error, "the database's log can't be written back; it grows until it can");
-                }
-                _ => {}
+            if let Err(error) = &written
+                && log_is_written
+            {
+                tracing::warn!(%error, "the database's log can't be written back; it grows until it can");
             }
             log_is_written = written.is_ok();
         }

@@ -319,9 +319,12 @@ impl App {
     async fn look(&self) -> Result<Look, Fault> {
         let at = self.clock.now();
         let version = self.store.directory_version().await;
-        // Whatever came of it: what is looked for from here on is no older than this look, and nothing from before a change
-        // is kept under the version that tells of it.
-        self.store.renew_snapshots();
+        // What is looked for from here on is no older than this look, and nothing from before a change is kept under the
+        // version that tells of it.
+        match &version {
+            Ok(version) if *version == self.seen_version.load(Ordering::Acquire) => self.store.let_snapshots_go(),
+            _ => self.store.renew_snapshots(),
+        }
         Ok(Look { at, version: version? })
     }
 

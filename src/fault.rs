@@ -25,6 +25,16 @@ impl Fault {
     pub fn broken(what: impl std::fmt::Display) -> Self {
         Self::Broken(what.to_string())
     }
+
+    /// The same fault, for another caller who is to be told of it.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::Unavailable(why) => Self::Unavailable(why.clone()),
+            Self::Undone(why) => Self::Undone(why.clone()),
+            Self::Overloaded(why) => Self::Overloaded(why),
+            Self::Broken(why) => Self::Broken(why.clone()),
+        }
+    }
 }
 
 impl From<keyward_keys::KeyError> for Fault {

@@ -19,12 +19,24 @@ pub(crate) fn by_hash(table: &str, hash: &str) -> IndexCreateStatement {
         .take()
 }
 
-/// Copies a table into one that is laid out otherwise, and puts that in its place. Its indexes go with it.
+/// Copies a table that refers to no other into one that is laid out otherwise, and puts that in its place. Its indexes go
+/// with it.
 pub(crate) async fn lay_out_anew(
     manager: &SchemaManager<'_>,
     table: &str,
     columns: Vec<ColumnDef>,
     key: &[&str],
+) -> Result<(), DbErr> {
+    copy_anew(manager, table, columns, key, &[]).await
+}
+
+/// As [`lay_out_anew`], for a table with columns that refer to the `id` of others and whose rows go with those.
+pub(crate) async fn copy_anew(
+    manager: &SchemaManager<'_>,
+    table: &str,
+    columns: Vec<ColumnDef>,
+    key: &[&str],
+    references: &[(&str, &str)],
 ) -> Result<(), DbErr> {
     let placed = format!("{table}_placed");
     let mut primary = Index::create();
@@ -33,6 +45,9 @@ pub(crate) async fn lay_out_anew(
     }
     let mut create = Table::create();
     create.table(name(&placed)).primary_key(&mut primary).extra("WITHOUT ROWID");
+    for &(column, other) in references {
+        reference(&mut create, table, column, other);
+    }
     let mut copied: Vec<String> = Vec::new();
     for mut column in columns {
         // What is new gets its default.
@@ -49,6 +64,16 @@ pub(crate) async fn lay_out_anew(
     connection.execute_unprepared(&copy).await?;
     manager.drop_table(Table::drop().table(name(table)).take()).await?;
     manager.rename_table(Table::rename().table(name(&placed), name(table)).take()).await
+}
+
+/// Has a column refer to the `id` of another table: rows go with those they refer to.
+pub(crate) fn reference(create: &mut TableCreateStatement, table: &str, column: &str, other: &str) {
+    create.foreign_key(
+        ForeignKey::create()
+            .from(name(table), name(column))
+            .to(name(other), name("id"))
+            .on_delete(ForeignKeyAction::Cascade),
+    );
 }
 
 /// From now on a program must know so many changes to work on this database.

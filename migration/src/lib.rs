@@ -12,6 +12,7 @@ mod m0006_looks_and_lives;
 mod m0007_places;
 mod m0008_own_opaque_tokens;
 mod m0009_codes_say_their_place;
+mod m0010_fewer_pages;
 
 pub use sea_orm_migration::MigratorTrait;
 
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0007_places::Migration),
             Box::new(m0008_own_opaque_tokens::Migration),
             Box::new(m0009_codes_say_their_place::Migration),
+            Box::new(m0010_fewer_pages::Migration),
         ]
     }
 }

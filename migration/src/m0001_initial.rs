@@ -4,6 +4,7 @@
 use sea_orm_migration::prelude::*;
 
 use crate::columns::{flag, index, index_of_set, moment, name, nullable, octets, text, unique, uuid};
+use crate::layout::reference;
 
 /// The change.
 #[derive(Debug)]
@@ -31,15 +32,6 @@ fn table(table: &str, columns: Vec<ColumnDef>) -> TableCreateStatement {
         create.col(&mut column);
     }
     create.take()
-}
-
-fn references(create: &mut TableCreateStatement, from: &str, column: &str, to: &str) {
-    create.foreign_key(
-        ForeignKey::create()
-            .from(name(from), name(column))
-            .to(name(to), name("id"))
-            .on_delete(ForeignKeyAction::Cascade),
-    );
 }
 
 #[async_trait::async_trait]
@@ -244,7 +236,7 @@ impl MigrationTrait for Migration {
             let table = create.get_table_name().map(|table| table.sea_orm_table().to_string()).unwrap_or_default();
             for (from, column, to) in cold {
                 if from == table {
-                    references(&mut create, from, column, to);
+                    reference(&mut create, from, column, to);
                 }
             }
             manager.create_table(create).await?;

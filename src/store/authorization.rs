@@ -486,7 +486,7 @@ fn select_code(which: Expr, lock: Lock) -> SelectStatement {
     owner::join(
         &mut select,
         (authorization_code::Entity, authorization_code::Column::UserId),
-        (authorization_code::Entity, authorization_code::Column::SessionId),
+        Expr::col((authorization_code::Entity, authorization_code::Column::SessionId)),
     );
     select
         .expr(Expr::col((consent::Entity, consent::Column::Id)))

@@ -1,5 +1,7 @@
 //! Clients and their secrets.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 use keyward_entities::{StatementText, audit_event, authorization_code, client, client_audience, client_secret, grant};
 use keyward_keys::ClientKeys;
@@ -10,11 +12,16 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Va
 use uuid::Uuid;
 
 use super::act::select_record;
-use super::{Act, BackendKind, Store, directory};
+use super::joint_looks::{Found, MOST};
+use super::postgres::Database;
+use super::{Act, Backend, Store, directory};
 use crate::fault::Fault;
 
 /// Hashes of secrets, each with the moment at which it ends.
 pub type Secrets = Vec<(Vec<u8>, Option<Timestamp>)>;
+
+/// A client's row and its secrets.
+pub(super) type StoredClient = (client::Model, Secrets);
 
 /// A client as the endpoints use it.
 #[derive(Debug)]
@@ -36,7 +43,7 @@ pub struct RegisteredClient {
 }
 
 impl RegisteredClient {
-    fn of(row: client::Model, secrets: Secrets) -> Result<Self, Fault> {
+    fn of((row, secrets): StoredClient) -> Result<Self, Fault> {
         let metadata = ClientMetadata::from_stored(&row.metadata)?;
         let keys = metadata.jwks.as_ref().map(ClientKeys::parse).transpose().map_err(Fault::broken)?;
         Ok(Self {
@@ -66,8 +73,8 @@ impl Store {
     /// # Errors
     /// Where the database fails or the row is damaged.
     pub async fn find_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
-        let id = Value::from(client_id);
-        parsed(self.read(move |act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, id)).await?)
+        let key = [Value::from(client_id)];
+        first(self.read(move |act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key)).await?)
     }
 
     /// The client of this identifier as it was when the directory's version was last seen to change, or since; for who keeps
@@ -76,12 +83,23 @@ impl Store {
     /// # Errors
     /// As [`Store::find_client`].
     pub async fn find_kept_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
-        let id = Value::from(client_id);
-        match self.read_kept(move |act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, id)).await? {
-            Some((row, secrets)) if row.disabled_at.is_none() => parsed(Some((row, secrets))),
-            // It may have been added or enabled since, and whoever did that may use it at once.
-            _ if self.kind() == BackendKind::Sqlite => self.find_client(client_id).await,
-            found => parsed(found),
+        match &self.backend {
+            Backend::Sqlite(_) => {
+                let key = [Value::from(client_id)];
+                let kept = self.read_kept(|act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key)).await?;
+                match first(kept)?.filter(|client| client.disabled_at.is_none()) {
+                    // It may have been added or enabled since, and whoever did that may use it at once.
+                    None => self.find_client(client_id).await,
+                    standing => Ok(standing),
+                }
+            }
+            Backend::Postgres(database) => {
+                let _inside = self.begin_read()?;
+                let asked = Arc::clone(database);
+                let found =
+                    database.client_looks.find(client_id, move |ids| Box::pin(together(Arc::clone(&asked), ids)));
+                found.await?.map(RegisteredClient::of).transpose()
+            }
         }
     }
 
@@ -91,7 +109,7 @@ impl Store {
     /// Where the database fails or the row is damaged.
     pub async fn find_client_by_id(&self, id: Uuid) -> Result<Option<RegisteredClient>, Fault> {
         static TEXT: StatementText = StatementText::new();
-        parsed(self.read(move |act| registered(act, &TEXT, client::Column::Id, id.into())).await?)
+        first(self.read(move |act| registered(act, &TEXT, client::Column::Id, [id.into()])).await?)
     }
 
     /// Clients in the order of their identifiers, after this one.
@@ -332,30 +350,55 @@ impl Store {
 /// The statement that finds a client by its identifier.
 static BY_CLIENT_ID: StatementText = StatementText::new();
 
-/// The client whose column has this value, with its secrets: in one statement, for where clients are many most requests
-/// bring one that isn't in memory.
-fn registered<'t>(
+/// The clients whose column has one of these values, with their secrets: in one statement, for where clients are many most
+/// requests bring one that isn't in memory.
+fn registered<'t, const N: usize>(
     mut act: Act<'t>,
     text: &'static StatementText,
     column: client::Column,
-    value: Value,
-) -> BoxFuture<'t, Result<Option<(client::Model, Secrets)>, Fault>> {
+    values: [Value; N],
+) -> BoxFuture<'t, Result<Vec<StoredClient>, Fault>> {
     Box::pin(async move {
-        let statement = act.fixed(text, vec![value.clone()], || select_registered(column, value));
-        let mut found: Option<(client::Model, Secrets)> = None;
+        let statement = act.fixed(text, values.to_vec(), || select_registered(column, values));
+        let mut found: Vec<StoredClient> = Vec::with_capacity(N);
         for mut row in act.rows(statement).await? {
             let record: client::Model = row.record()?;
             let hash: Option<Vec<u8>> = row.take("secret_hash")?;
             let ends: Option<i64> = row.take("expires_at")?;
-            let (_, secrets) = found.get_or_insert_with(|| (record, Vec::new()));
-            secrets.extend(hash.map(|hash| (hash, ends.map(Timestamp::from_micros))));
+            let secret = hash.map(|hash| (hash, ends.map(Timestamp::from_micros)));
+            match found.iter_mut().find(|(known, _)| known.id == record.id) {
+                Some((_, secrets)) => secrets.extend(secret),
+                None => found.push((record, Vec::from_iter(secret))),
+            }
         }
         Ok(found)
     })
 }
 
-fn parsed(found: Option<(client::Model, Secrets)>) -> Result<Option<RegisteredClient>, Fault> {
-    found.map(|(row, secrets)| RegisteredClient::of(row, secrets)).transpose()
+/// The clients of these identifiers, by identifier. A list of so many that PostgreSQL plans it once: the identifiers fill
+/// the shortest that holds them, the last one again and again.
+async fn together(database: Arc<Database>, client_ids: Vec<String>) -> Result<Found<StoredClient>, Fault> {
+    static SOME: StatementText = StatementText::new();
+    static MANY: StatementText = StatementText::new();
+    let column = client::Column::ClientId;
+    let found = database
+        .read(|act| match client_ids.len() {
+            0 | 1 => registered(act, &BY_CLIENT_ID, column, filled::<1>(&client_ids)),
+            2..=8 => registered(act, &SOME, column, filled::<8>(&client_ids)),
+            _ => registered(act, &MANY, column, filled::<MOST>(&client_ids)),
+        })
+        .await?;
+    Ok(found.into_iter().map(|client| (client.0.client_id.clone(), client)).collect())
+}
+
+fn filled<const N: usize>(client_ids: &[String]) -> [Value; N] {
+    let last = client_ids.last();
+    std::array::from_fn(|place| client_ids.get(place).or(last).cloned().into())
+}
+
+/// Of rows of which there is one at the most.
+fn first(found: Vec<StoredClient>) -> Result<Option<RegisteredClient>, Fault> {
+    found.into_iter().next().map(RegisteredClient::of).transpose()
 }
 
 /// A client that isn't disabled, as it is until the act is over: whoever deletes or disables it waits, and finds what the
@@ -438,8 +481,8 @@ async fn set_audiences(
     Ok(None)
 }
 
-/// A client and its secrets, a row for each.
-fn select_registered(column: client::Column, value: Value) -> SelectStatement {
+/// Clients and their secrets, a row for each.
+fn select_registered<const N: usize>(column: client::Column, values: [Value; N]) -> SelectStatement {
     let mut select = select_record::<client::Model>();
     select
         .expr(Expr::col((client_secret::Entity, client_secret::Column::SecretHash)))
@@ -449,6 +492,6 @@ fn select_registered(column: client::Column, value: Value) -> SelectStatement {
             Expr::col((client_secret::Entity, client_secret::Column::Client))
                 .equals((client::Entity, client::Column::Id)),
         )
-        .and_where(Expr::col((client::Entity, column)).eq(value));
+        .and_where(Expr::col((client::Entity, column)).is_in(values));
     select
 }

@@ -4,7 +4,7 @@ use keyward_entities::{StatementText, audit_event, grant, replay_mark};
 use keyward_protocol::Timestamp;
 use keyward_protocol::session::SessionTimes;
 use sea_orm::DbBackend;
-use sea_orm::sea_query::{Expr, ExprTrait, Order, Query, SelectStatement};
+use sea_orm::sea_query::{CaseStatement, Expr, ExprTrait, Order, Query, SelectStatement};
 use uuid::Uuid;
 
 use super::act::select_record;
@@ -151,9 +151,21 @@ pub(super) async fn lock_in_order(act: &mut Act<'_>, which: Expr) -> Result<(), 
     act.rows(statement).await.map(drop)
 }
 
-/// Adds to a selection from grants what [`with_owner`] reads behind them.
+/// Adds to a selection from grants what [`with_owner`] reads behind them. Their session is looked for where it decides or an
+/// ID token names it; that of other grants would be read for nothing.
 pub(super) fn join_owner(select: &mut SelectStatement) {
-    owner::join(select, (grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
+    // Without bound values, which would stand before those of the statement.
+    let openid = Expr::cust(r#"' ' || "grants"."scope" || ' ' LIKE '% openid %'"#);
+    owner::join(select, (grant::Entity, grant::Column::UserId), session_where(tied_to_session().or(openid)));
+}
+
+fn tied_to_session() -> Expr {
+    Expr::col((grant::Entity, grant::Column::TiedToSession))
+}
+
+/// The session of a grant where this holds, else none.
+fn session_where(condition: Expr) -> CaseStatement {
+    Expr::case(condition, Expr::col((grant::Entity, grant::Column::SessionId)))
 }
 
 /// Chooses a grant, and adds whether a token of it was revoked by itself.
@@ -172,8 +184,7 @@ fn select_standing(id: Uuid, mark: Vec<u8>) -> SelectStatement {
         .expr(Expr::col((grant::Entity, grant::Column::ExpiresAt)))
         .expr(Expr::col((grant::Entity, grant::Column::TiedToSession)))
         .from(grant::Entity);
-    let (user, session) = ((grant::Entity, grant::Column::UserId), (grant::Entity, grant::Column::SessionId));
-    OwnerStanding::join(&mut select, user, session);
+    OwnerStanding::join(&mut select, (grant::Entity, grant::Column::UserId), session_where(tied_to_session()));
     unless_revoked(&mut select, id, mark);
     select
 }
@@ -195,7 +206,8 @@ impl Standing {
     }
 }
 
-/// The grant with its owner, what of it stands, and the times of the session in which it was granted, while that is known.
+/// The grant with its owner, what of it stands, and the times of the session in which it was granted, where [`join_owner`]
+/// found it.
 pub(super) fn with_owner(
     grant: grant::Model,
     row: &mut Row,

@@ -6,6 +6,7 @@
 mod act;
 mod gate;
 mod issued_codes;
+mod joint_looks;
 mod outcome;
 mod owner;
 mod postgres;
@@ -106,7 +107,7 @@ pub struct Store {
 #[derive(Debug)]
 enum Backend {
     Sqlite(sqlite::Database),
-    Postgres(Box<postgres::Database>),
+    Postgres(Arc<postgres::Database>),
 }
 
 /// What an act left of the things that every node keeps in memory.
@@ -153,7 +154,7 @@ impl Store {
     /// # Errors
     /// Where the URL can't be read.
     pub fn open_postgres(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
-        Ok(Self::on(Backend::Postgres(Box::new(postgres::Database::open(url, options)?)), options))
+        Ok(Self::on(Backend::Postgres(Arc::new(postgres::Database::open(url, options)?)), options))
     }
 
     fn on(backend: Backend, options: &StoreOptions) -> Self {
@@ -332,12 +333,17 @@ impl Store {
         T: Send,
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
     {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        let _inside = match &self.backend {
-            Backend::Sqlite(_) => None,
-            Backend::Postgres(_) => Some(self.gate.enter()?),
-        };
+        let _inside = self.begin_read()?;
         self.read_for_upkeep(read).await
+    }
+
+    /// Counts a read, and lets it in where it waits for a connection.
+    fn begin_read(&self) -> Result<Option<gate::Inside>, Fault> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        match &self.backend {
+            Backend::Sqlite(_) => Ok(None),
+            Backend::Postgres(_) => self.gate.enter().map(Some),
+        }
     }
 
     /// Reads what the caller keeps under the directory's version, or would: on SQLite from a snapshot that may be as old as the
@@ -356,11 +362,18 @@ impl Store {
         }
     }
 
-    /// What is read from here on of what is kept is what the database has by now: for who looks at the directory's version,
-    /// and for who has seen it change, before anything is kept under the new one.
+    /// What is read from here on of what is kept is what the database has by now: for who has seen the directory's version
+    /// change, before anything is kept under the new one.
     pub fn renew_snapshots(&self) {
         if let Backend::Sqlite(database) = &self.backend {
             database.renew_snapshots();
+        }
+    }
+
+    /// The directory's version was looked at and is what it was, so that what is kept may be read where it was read before.
+    pub fn let_snapshots_go(&self) {
+        if let Backend::Sqlite(database) = &self.backend {
+            database.let_snapshots_go();
         }
     }
 

@@ -22,8 +22,8 @@ pub struct Owner {
     pub(super) session_times: Option<SessionTimes>,
 }
 
-/// Adds to a selection what [`Owner::read`] reads, joined by these columns.
-pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+/// Adds to a selection what [`Owner::read`] reads, joined by this column and this value.
+pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl Into<Expr>) {
     select
         .expr(Expr::col((user::Entity, user::Column::Subject)))
         .expr(Expr::col((user::Entity, user::Column::Claims)))
@@ -42,8 +42,8 @@ pub(super) struct OwnerStanding {
 }
 
 impl OwnerStanding {
-    /// Adds to a selection what [`OwnerStanding::read`] reads, joined by these columns.
-    pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+    /// Adds to a selection what [`OwnerStanding::read`] reads, joined by this column and this value.
+    pub(super) fn join(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl Into<Expr>) {
         select
             .expr(Expr::col((user::Entity, user::Column::Id)))
             .expr(Expr::col((user::Entity, user::Column::DisabledAt)));
@@ -89,10 +89,10 @@ fn select_session_times(select: &mut SelectStatement) {
         .expr(Expr::col((session::Entity, session::Column::LastSeenAt)));
 }
 
-fn join_tables(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl IntoColumnRef) {
+fn join_tables(select: &mut SelectStatement, user_id: impl IntoColumnRef, session_id: impl Into<Expr>) {
     select
         .left_join(user::Entity, Expr::col((user::Entity, user::Column::Id)).eq(Expr::col(user_id)))
-        .left_join(session::Entity, Expr::col((session::Entity, session::Column::Id)).eq(Expr::col(session_id)));
+        .left_join(session::Entity, Expr::col((session::Entity, session::Column::Id)).eq(session_id));
 }
 
 /// Reads the columns of [`select_session_times`].

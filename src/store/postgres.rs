@@ -1,5 +1,6 @@
 //! PostgreSQL: a fixed pool, and a transaction for each act.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,6 +13,8 @@ use sqlx::postgres::PgListener;
 use tokio::sync::OnceCell;
 
 use super::act::{Alone, Connection, Notes, was_dead};
+use super::client::StoredClient;
+use super::joint_looks::JointLooks;
 use super::{Act, Change, StoreOptions};
 use crate::fault::Fault;
 
@@ -23,6 +26,7 @@ pub(super) struct Database {
     options: ConnectOptions,
     most_connections: u32,
     pool: OnceCell<DatabaseConnection>,
+    pub(super) client_looks: Arc<JointLooks<StoredClient>>,
 }
 
 impl Database {
@@ -37,7 +41,8 @@ impl Database {
             .connect_lazy(true)
             .test_before_acquire(false)
             .sqlx_logging(false);
-        Ok(Self { options: connect, most_connections: options.max_connections, pool: OnceCell::new() })
+        let (pool, client_looks) = (OnceCell::new(), Arc::default());
+        Ok(Self { options: connect, most_connections: options.max_connections, pool, client_looks })
     }
 
     async fn pool(&self) -> Result<&DatabaseConnection, Fault> {

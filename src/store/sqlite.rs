@@ -129,7 +129,7 @@ impl Database {
             let (outcome, transaction) = match (connection, undoes) {
                 (Ok(connection), Undoes::Itself) => in_savepoint(connection, &notes, act),
                 (Ok(connection), Undoes::All) => in_transaction(connection, &notes, act),
-                (Err(fault), _) => (Err(shared(fault)), Transaction::Lost),
+                (Err(fault), _) => (Err(fault.again()), Transaction::Lost),
             };
             let outcome = outcome.map(|outcome| (outcome, notes.change()));
             let answer: Answer = Box::new(move |committed| {
@@ -137,7 +137,7 @@ impl Database {
                 let answer = match committed {
                     Ok(()) => outcome,
                     // A fault of its own says more than that of the commit.
-                    Err(fault) => outcome.and_then(|_| Err(shared(fault))),
+                    Err(fault) => outcome.and_then(|_| Err(fault.again())),
                 };
                 // A caller that went away doesn't want the answer.
                 let _ = sender.send(answer);
@@ -167,6 +167,11 @@ impl Database {
     /// What [`Database::read_kept`] reads from here on is what the database has by now.
     pub(super) fn renew_snapshots(&self) {
         self.kept_snapshots.renew();
+    }
+
+    /// What [`Database::read_kept`] reads is as it was: snapshots that are used are kept, but none for long.
+    pub(super) fn let_snapshots_go(&self) {
+        self.kept_snapshots.let_go();
     }
 }
 
@@ -298,16 +303,6 @@ fn write(
 /// Writes the log back to the file, as far as nobody reads what was there before; the next transaction then begins it anew.
 fn write_back(connection: &Sqlite) -> rusqlite::Result<()> {
     connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?.query_row([], |_| Ok(()))
-}
-
-/// A fault that several callers are told of.
-fn shared(fault: &Fault) -> Fault {
-    match fault {
-        Fault::Unavailable(why) => Fault::Unavailable(why.clone()),
-        Fault::Undone(why) => Fault::Undone(why.clone()),
-        Fault::Overloaded(why) => Fault::Overloaded(why),
-        Fault::Broken(why) => Fault::Broken(why.clone()),
-    }
 }
 
 /// Runs an act so that a fault undoes it and nothing else. Some faults (a full disk, a failing one, no memory) make
@@ -550,11 +545,25 @@ mod tests {
         assert_eq!(kept(&database), 0);
         database.renew_snapshots();
         assert_eq!(kept(&database), 1);
+        // One that is used is kept, though not for ever; one that isn't used is let go.
+        write_row(&database, 10).await.unwrap();
+        let mut looks = 0;
+        while kept(&database) == 1 {
+            database.let_snapshots_go();
+            looks += 1;
+        }
+        assert_eq!((looks, kept(&database)), (8, 2));
+        write_row(&database, 10).await.unwrap();
+        database.let_snapshots_go();
+        assert_eq!(kept(&database), 2);
+        database.let_snapshots_go();
+        database.let_snapshots_go();
+        assert_eq!(kept(&database), 3);
         // What fails leaves no snapshot behind.
         let failed = database.read_kept(|_| Box::pin(async { Err::<(), _>(Fault::broken("on purpose")) }));
         assert!(failed.is_err());
         write_row(&database, 10).await.unwrap();
-        assert_eq!(kept(&database), 2);
+        assert_eq!(kept(&database), 4);
     }
 
     /// Who reads on one snapshot after the other must not keep the log from being written back and begun anew.

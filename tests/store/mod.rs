@@ -10,6 +10,7 @@ use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 mod authorization;
 mod cleanup;
+mod client;
 mod directory;
 mod grant;
 mod lock_order;

@@ -3,7 +3,8 @@
 //! A read by itself takes two locks of the file and gives them back; and where anybody has committed since the connection's
 //! last one, SQLite forgets every page that the connection had in memory, whatever was changed, so that each read descends from
 //! the root anew. A snapshot that is kept spares both. It is good for what the caller keeps under a version of its own:
-//! [`KeptSnapshots::renew`] is called where that version has changed, and wherever it is looked at, so that none is kept for long.
+//! [`KeptSnapshots::renew`] is called where that version has changed, and [`KeptSnapshots::let_go`] wherever it was looked at and
+//! found to be as it was, so that none is kept for long.
 //!
 //! SQLite writes its log back as far as the oldest snapshot, and begins the log anew when nobody reads in it. So the writer
 //! has every snapshot given up before it writes the log back, and until that is done none is kept: one that begins later lies
@@ -15,6 +16,19 @@ use rusqlite::Connection as Sqlite;
 
 use super::readers::{Reader, Readers};
 use crate::fault::Fault;
+
+/// Looks through which a snapshot is kept at the most.
+const MOST_LOOKS: u32 = 8;
+
+/// A snapshot that a place keeps.
+#[derive(Debug)]
+pub(super) struct Kept {
+    edition: u64,
+    /// Looks since it was begun.
+    looks: u32,
+    /// Whether it was read since the last of them.
+    is_used: bool,
+}
 
 #[derive(Debug)]
 pub(super) struct KeptSnapshots {
@@ -33,13 +47,16 @@ impl KeptSnapshots {
         let mut place = self.readers.take()?;
         // Before the snapshot: one that is taken for newer than it is would be kept too long.
         let edition = self.edition.load(Ordering::SeqCst);
-        if place.keeps.is_some_and(|kept| kept != edition) {
+        if place.keeps.as_ref().is_some_and(|kept| kept.edition != edition) {
             give_up(&mut place);
         }
-        if place.keeps.is_none() {
-            // The snapshot is that of the first statement in it.
-            self.readers.connection(&mut place)?.execute_batch("BEGIN")?;
-            place.keeps = Some(edition);
+        match &mut place.keeps {
+            Some(kept) => kept.is_used = true,
+            None => {
+                // The snapshot is that of the first statement in it.
+                self.readers.connection(&mut place)?.execute_batch("BEGIN")?;
+                place.keeps = Some(Kept { edition, looks: 0, is_used: true });
+            }
         }
         let outcome = read(self.readers.connection(&mut place)?);
         // Asked while the place is taken: who forbids it comes to the places afterwards.
@@ -54,6 +71,19 @@ impl KeptSnapshots {
     pub(super) fn renew(&self) {
         self.edition.fetch_add(1, Ordering::SeqCst);
         self.readers.free().for_each(|mut place| give_up(&mut place));
+    }
+
+    /// Nothing has changed of what is read here: who keeps a snapshot and uses it may go on for a while. Others would hinder
+    /// other processes from writing the log back, and nobody would gain.
+    pub(super) fn let_go(&self) {
+        for mut place in self.readers.free() {
+            if let Some(kept) = &mut place.keeps {
+                kept.looks += 1;
+                if !std::mem::take(&mut kept.is_used) || kept.looks >= MOST_LOOKS {
+                    give_up(&mut place);
+                }
+            }
+        }
     }
 
     /// Does something during which no snapshot is kept.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection as Sqlite, OpenFlags};
 
+use super::kept_snapshots::Kept;
 use crate::fault::Fault;
 use crate::store::StoreOptions;
 
@@ -24,8 +25,8 @@ pub(super) struct Readers {
 pub(super) struct Reader {
     /// None before its first use, and where it broke.
     pub(super) connection: Option<Sqlite>,
-    /// The edition of the snapshot that it keeps; see [`KeptSnapshots`](super::kept_snapshots::KeptSnapshots).
-    pub(super) keeps: Option<u64>,
+    /// The snapshot that it keeps.
+    pub(super) keeps: Option<Kept>,
 }
 
 impl Readers {

@@ -84,9 +84,10 @@ impl Store {
     /// As [`Store::find_client`].
     pub async fn find_kept_client(&self, client_id: &str) -> Result<Option<RegisteredClient>, Fault> {
         match &self.backend {
-            Backend::Sqlite(_) => {
+            Backend::Sqlite(database) => {
+                self.begin_read()?;
                 let key = [Value::from(client_id)];
-                let kept = self.read_kept(|act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key)).await?;
+                let kept = database.read_kept(|act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key))?;
                 match first(kept)?.filter(|client| client.disabled_at.is_none()) {
                     // It may have been added or enabled since, and whoever did that may use it at once.
                     None => self.find_client(client_id).await,
@@ -94,10 +95,11 @@ impl Store {
                 }
             }
             Backend::Postgres(database) => {
-                let _inside = self.begin_read()?;
+                let inside = self.begin_read()?;
                 let asked = Arc::clone(database);
-                let found =
-                    database.client_looks.find(client_id, move |ids| Box::pin(together(Arc::clone(&asked), ids)));
+                let found = database
+                    .client_looks
+                    .find(client_id, inside, move |ids| Box::pin(together(Arc::clone(&asked), ids)));
                 found.await?.map(RegisteredClient::of).transpose()
             }
         }
@@ -381,8 +383,11 @@ async fn together(database: Arc<Database>, client_ids: Vec<String>) -> Result<Fo
     static SOME: StatementText = StatementText::new();
     static MANY: StatementText = StatementText::new();
     let column = client::Column::ClientId;
+    if client_ids.len() > MOST {
+        return Err(Fault::broken("more clients are looked for at once than a statement holds"));
+    }
     let found = database
-        .read(|act| match client_ids.len() {
+        .read_in_time(|act| match client_ids.len() {
             0 | 1 => registered(act, &BY_CLIENT_ID, column, filled::<1>(&client_ids)),
             2..=8 => registered(act, &SOME, column, filled::<8>(&client_ids)),
             _ => registered(act, &MANY, column, filled::<MOST>(&client_ids)),

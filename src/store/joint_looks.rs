@@ -1,8 +1,8 @@
-//! Looks for rows by a key that are made together: whoever looks while others do goes with all who wait then, in one
-//! statement.
+//! Looks for rows by a key that are made together: whoever looks while two statements are underway waits until one of them is
+//! answered, and goes with all who wait then, in one statement.
 //!
 //! For PostgreSQL, where the way to the database and back costs ten times what it does for one row more in the same
-//! statement. Who comes alone doesn't wait, and waits for no clock.
+//! statement. Who comes alone doesn't wait, and nobody waits for a clock.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures_util::future::BoxFuture;
 use tokio::sync::oneshot;
 
+use super::gate::Inside;
 use crate::fault::Fault;
 
 /// Statements that may be on their way at once: a second, so that one that is slow doesn't hold everybody up.
 const UNDERWAY: usize = 2;
 /// Keys of one statement at the most.
-pub(super) const MOST: usize = 64;
+pub(super) const MOST: usize = 32;
 
 /// What a statement found, by key; what isn't there was not found.
 pub(super) type Found<T> = HashMap<String, T>;
@@ -36,6 +37,8 @@ struct Queue<T> {
 struct Look<T> {
     key: String,
     answer: oneshot::Sender<Result<Option<T>, Fault>>,
+    /// As long as it waits, whether or not whoever looks is still there.
+    _inside: Option<Inside>,
 }
 
 impl<T> Default for JointLooks<T> {
@@ -45,17 +48,17 @@ impl<T> Default for JointLooks<T> {
 }
 
 impl<T: Clone + Send + 'static> JointLooks<T> {
-    /// What has this key. `ask` makes a statement for so many different keys, [`MOST`] at the most; which of those who wait
-    /// brought it doesn't matter.
+    /// What has this key. `ask` makes a statement for these different keys, [`MOST`] at the most, and must come to an end;
+    /// which of those who wait brought it doesn't matter.
     ///
     /// # Errors
     /// That of the statement, for all who went with it.
-    pub(super) async fn find<F>(self: &Arc<Self>, key: &str, ask: F) -> Result<Option<T>, Fault>
+    pub(super) async fn find<F>(self: &Arc<Self>, key: &str, inside: Option<Inside>, ask: F) -> Result<Option<T>, Fault>
     where
         F: Fn(Vec<String>) -> BoxFuture<'static, Result<Found<T>, Fault>> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
-        if self.join(Look { key: key.to_owned(), answer }) {
+        if self.join(Look { key: key.to_owned(), answer, _inside: inside }) {
             let underway = Underway { looks: Arc::clone(self), goes_on: true };
             // By itself: who brought the statement may go away before it is answered, and others wait for it.
             tokio::spawn(underway.serve(ask));
@@ -107,6 +110,8 @@ impl<T: Clone + Send + 'static> Underway<T> {
     /// Those who wait, the first [`MOST`] of them; where nobody does this one is done.
     fn next(&mut self) -> Option<Vec<Look<T>>> {
         let mut queue = self.looks.queue();
+        // Who went away meanwhile needn't be looked for.
+        queue.waiting.retain(|look| !look.answer.is_closed());
         if queue.waiting.is_empty() {
             queue.underway -= 1;
             self.goes_on = false;
@@ -120,10 +125,12 @@ impl<T: Clone + Send + 'static> Underway<T> {
 impl<T> Drop for Underway<T> {
     fn drop(&mut self) {
         if self.goes_on {
-            // Broken off, by a defect or because the runtime ends: nobody may wait for it.
+            // Broken off, by a defect or because the runtime ends: nobody may wait for it, unless another goes on.
             let mut queue = self.looks.queue.lock().unwrap_or_else(PoisonError::into_inner);
             queue.underway -= 1;
-            queue.waiting.clear();
+            if queue.underway == 0 {
+                queue.waiting.clear();
+            }
         }
     }
 }
@@ -150,11 +157,12 @@ mod tests {
         async fn find(self: Arc<Self>, key: String) -> Result<Option<String>, Fault> {
             let slow = Arc::clone(&self);
             self.looks
-                .find(&key, move |keys| {
+                .find(&key, None, move |keys| {
                     let slow = Arc::clone(&slow);
                     Box::pin(async move {
                         slow.asked.lock().unwrap().push(keys.clone());
                         slow.answers.acquire().await.map_err(Fault::broken)?.forget();
+                        assert!(!keys.iter().any(|key| key == "defect"), "on purpose");
                         match keys.iter().find(|key| key.contains("broken")) {
                             Some(key) => Err(Fault::Unavailable(key.clone())),
                             None => Ok(keys
@@ -249,5 +257,56 @@ mod tests {
         slow.answers.add_permits(3);
         assert_eq!(stays.await.unwrap().unwrap(), Some("a".to_owned()));
         assert_eq!(waits.await.unwrap().unwrap(), Some("b".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn who_waits_and_goes_away_is_not_looked_for() {
+        let slow = Slow::new();
+        let mut looks = Vec::new();
+        for key in ["a", "b", "gone", "c"] {
+            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
+            slow.settle().await;
+        }
+        looks.remove(2).abort();
+        slow.settle().await;
+        slow.answers.add_permits(3);
+        for look in looks {
+            assert!(look.await.unwrap().unwrap().is_some());
+        }
+        assert_eq!(slow.asked(), [["a"], ["b"], ["c"]]);
+    }
+
+    #[tokio::test]
+    async fn a_defect_leaves_nobody_waiting() {
+        let slow = Slow::new();
+        let mut looks = Vec::new();
+        for key in ["defect", "a", "b"] {
+            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
+            slow.settle().await;
+        }
+        // The other one takes along who waits.
+        slow.answers.add_permits(3);
+        let mut outcomes = Vec::new();
+        for look in looks {
+            outcomes.push(look.await.unwrap());
+        }
+        assert!(matches!(outcomes[0], Err(Fault::Broken(_))), "{outcomes:?}");
+        assert!(outcomes[1..].iter().all(Result::is_ok), "{outcomes:?}");
+        slow.settle().await;
+        assert_eq!(slow.looks.queue().underway, 0);
+
+        // Where both break, nobody is left to serve those who wait.
+        slow.answers.forget_permits(usize::MAX);
+        let mut looks = Vec::new();
+        for key in ["defect", "defect", "c"] {
+            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
+            slow.settle().await;
+        }
+        slow.answers.add_permits(2);
+        for look in looks {
+            assert!(matches!(look.await.unwrap(), Err(Fault::Broken(_))));
+        }
+        slow.answers.add_permits(1);
+        assert_eq!(Arc::clone(&slow).find("d".to_owned()).await.unwrap(), Some("d".to_owned()));
     }
 }

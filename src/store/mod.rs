@@ -84,7 +84,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             max_connections: 10,
-            max_waiting: 64,
+            max_waiting: 40,
             busy_timeout: 5,
             cache_kib: 16_384,
             synchronous: Synchronous::Full,
@@ -343,22 +343,6 @@ impl Store {
         match &self.backend {
             Backend::Sqlite(_) => Ok(None),
             Backend::Postgres(_) => self.gate.enter().map(Some),
-        }
-    }
-
-    /// Reads what the caller keeps under the directory's version, or would: on SQLite from a snapshot that may be as old as the
-    /// last [`Store::renew_snapshots`].
-    pub(crate) async fn read_kept<T, F>(&self, read: F) -> Result<T, Fault>
-    where
-        T: Send,
-        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>> + Send,
-    {
-        match &self.backend {
-            Backend::Sqlite(database) => {
-                self.reads.fetch_add(1, Ordering::Relaxed);
-                database.read_kept(read)
-            }
-            Backend::Postgres(_) => self.read(read).await,
         }
     }
 

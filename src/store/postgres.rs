@@ -25,6 +25,7 @@ const MIGRATION_LOCK: i64 = 0x6b65_7977_6172_6401;
 pub(super) struct Database {
     options: ConnectOptions,
     most_connections: u32,
+    patience: Duration,
     pool: OnceCell<DatabaseConnection>,
     pub(super) client_looks: Arc<JointLooks<StoredClient>>,
 }
@@ -33,16 +34,17 @@ impl Database {
     pub(super) fn open(url: &str, options: &StoreOptions) -> Result<Self, Fault> {
         url::Url::parse(url).map_err(|_| Fault::broken("the database URL can't be read"))?;
         let mut connect = ConnectOptions::new(url);
+        let patience = Duration::from_secs(options.busy_timeout);
         connect
             .max_connections(options.max_connections)
             .min_connections(0)
-            .acquire_timeout(Duration::from_secs(options.busy_timeout))
-            .connect_timeout(Duration::from_secs(options.busy_timeout))
+            .acquire_timeout(patience)
+            .connect_timeout(patience)
             .connect_lazy(true)
             .test_before_acquire(false)
             .sqlx_logging(false);
         let (pool, client_looks) = (OnceCell::new(), Arc::default());
-        Ok(Self { options: connect, most_connections: options.max_connections, pool, client_looks })
+        Ok(Self { options: connect, most_connections: options.max_connections, patience, pool, client_looks })
     }
 
     async fn pool(&self) -> Result<&DatabaseConnection, Fault> {
@@ -122,5 +124,14 @@ impl Database {
     {
         let notes = Notes::default();
         read(Act { connection: self.alone().await?, notes: &notes }).await
+    }
+
+    /// As [`Database::read`], given up where it takes as long as nobody waits for a connection: for who reads for others.
+    pub(super) async fn read_in_time<T, F>(&self, read: F) -> Result<T, Fault>
+    where
+        F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,
+    {
+        let late = |_| Fault::Unavailable("the database doesn't answer in time".to_owned());
+        tokio::time::timeout(self.patience, self.read(read)).await.map_err(late)?
     }
 }

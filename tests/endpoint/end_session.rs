@@ -204,15 +204,18 @@ on_each_database! {
             .redeem("shop", &browser.code(&server.authorize_url("shop", &[("scope", "openid")]), "ada").await)
             .await
             .json();
-        let offline = server.authorize_url("bank", &[("scope", "openid offline_access")]);
+        let offline = server.authorize_url("bank", &[("scope", "profile openid offline_access")]);
         let kept = server.redeem("bank", &browser.code(&offline, "ada").await).await.json();
         let (sid, other) = (part(hint(&tied), 1)["sid"].clone(), part(hint(&kept), 1)["sid"].clone());
         assert!(sid.is_string() && sid != other, "protocol decision 29: each client has its own sid");
+        let refreshed = server.refresh("bank", kept["refresh_token"].as_str().unwrap()).await.json();
+        assert_eq!(part(hint(&refreshed), 1)["sid"], other, "the session stands");
         assert_eq!(browser.get(&address(&[("id_token_hint", hint(&tied))])).await.status, 200);
         assert_eq!(server.refresh("shop", tied["refresh_token"].as_str().unwrap()).await.error(), "invalid_grant");
         assert_eq!(server.userinfo(tied["access_token"].as_str().unwrap()).await.status, 401);
         // offline_access outlives the session (protocol decision 12).
-        assert_eq!(server.refresh("bank", kept["refresh_token"].as_str().unwrap()).await.status, 200);
+        let refreshed = server.refresh("bank", refreshed["refresh_token"].as_str().unwrap()).await.json();
+        assert!(part(hint(&refreshed), 1).get("sid").is_none(), "the session is over");
     }
 
     async fn a_new_login_keeps_the_sid_and_the_hint(server) {

@@ -44,7 +44,7 @@ pub(super) const SETTINGS: &[Setting] = &[
     .fixed(|fresh, running| keep(&mut fresh.database.max_connections, &running.database.max_connections)),
     Setting::new(
         "database.max_waiting",
-        "64",
+        "40",
         integer(1, 4096, |s, v| s.database.max_waiting = v as usize),
         "Acts that may be at the database at once while more come than it can serve. Further requests are answered 503 \
          at once, so that the others keep their pace. A burst of up to 4096 is let in whole.",

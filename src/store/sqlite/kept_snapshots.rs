@@ -18,28 +18,35 @@ use super::readers::{Reader, Readers};
 use crate::fault::Fault;
 
 /// Looks through which a snapshot is kept at the most.
-const MOST_LOOKS: u32 = 8;
+const MOST_LOOKS: u64 = 8;
 
 /// A snapshot that a place keeps.
 #[derive(Debug)]
 pub(super) struct Kept {
     edition: u64,
-    /// Looks since it was begun.
-    looks: u32,
-    /// Whether it was read since the last of them.
+    /// The number of the look before it was begun.
+    since: u64,
+    /// Whether it was read since the last look.
     is_used: bool,
+}
+
+impl Kept {
+    const fn is_old(&self, look: u64) -> bool {
+        look.wrapping_sub(self.since) >= MOST_LOOKS
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct KeptSnapshots {
     readers: Readers,
     edition: AtomicU64,
+    looks: AtomicU64,
     may_keep: AtomicBool,
 }
 
 impl KeptSnapshots {
     pub(super) const fn new(readers: Readers) -> Self {
-        Self { readers, edition: AtomicU64::new(0), may_keep: AtomicBool::new(true) }
+        Self { readers, edition: AtomicU64::new(0), looks: AtomicU64::new(0), may_keep: AtomicBool::new(true) }
     }
 
     /// Reads on a snapshot that is no older than the last [`KeptSnapshots::renew`].
@@ -47,7 +54,8 @@ impl KeptSnapshots {
         let mut place = self.readers.take()?;
         // Before the snapshot: one that is taken for newer than it is would be kept too long.
         let edition = self.edition.load(Ordering::SeqCst);
-        if place.keeps.as_ref().is_some_and(|kept| kept.edition != edition) {
+        let look = self.looks.load(Ordering::Relaxed);
+        if place.keeps.as_ref().is_some_and(|kept| kept.edition != edition || kept.is_old(look)) {
             give_up(&mut place);
         }
         match &mut place.keeps {
@@ -55,7 +63,7 @@ impl KeptSnapshots {
             None => {
                 // The snapshot is that of the first statement in it.
                 self.readers.connection(&mut place)?.execute_batch("BEGIN")?;
-                place.keeps = Some(Kept { edition, looks: 0, is_used: true });
+                place.keeps = Some(Kept { edition, since: look, is_used: true });
             }
         }
         let outcome = read(self.readers.connection(&mut place)?);
@@ -76,12 +84,12 @@ impl KeptSnapshots {
     /// Nothing has changed of what is read here: who keeps a snapshot and uses it may go on for a while. Others would hinder
     /// other processes from writing the log back, and nobody would gain.
     pub(super) fn let_go(&self) {
+        let look = self.looks.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         for mut place in self.readers.free() {
-            if let Some(kept) = &mut place.keeps {
-                kept.looks += 1;
-                if !std::mem::take(&mut kept.is_used) || kept.looks >= MOST_LOOKS {
-                    give_up(&mut place);
-                }
+            if let Some(kept) = &mut place.keeps
+                && (!std::mem::take(&mut kept.is_used) || kept.is_old(look))
+            {
+                give_up(&mut place);
             }
         }
     }

@@ -138,6 +138,7 @@ impl<T> Drop for Underway<T> {
 #[cfg(test)]
 mod tests {
     use tokio::sync::Semaphore;
+    use tokio::task::JoinHandle;
 
     use super::*;
 
@@ -176,6 +177,16 @@ mod tests {
                 .await
         }
 
+        /// Looks for these, one after the other, without waiting for the answers.
+        async fn begin(self: &Arc<Self>, keys: &[&str]) -> Vec<JoinHandle<Result<Option<String>, Fault>>> {
+            let mut looks = Vec::new();
+            for key in keys {
+                looks.push(tokio::spawn(Arc::clone(self).find((*key).to_owned())));
+                self.settle().await;
+            }
+            looks
+        }
+
         fn asked(&self) -> Vec<Vec<String>> {
             self.asked.lock().unwrap().clone()
         }
@@ -191,11 +202,7 @@ mod tests {
     #[tokio::test]
     async fn who_comes_while_others_look_goes_with_who_waits_then() {
         let slow = Slow::new();
-        let mut looks = Vec::new();
-        for key in ["a", "b", "c", "nobody", "c", "d"] {
-            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
-            slow.settle().await;
-        }
+        let looks = slow.begin(&["a", "b", "c", "nobody", "c", "d"]).await;
         assert_eq!(slow.asked(), [["a"], ["b"]]);
         slow.answers.add_permits(1);
         slow.settle().await;
@@ -230,11 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_fault_is_told_to_all_who_went_with_it_and_to_nobody_else() {
         let slow = Slow::new();
-        let mut looks = Vec::new();
-        for key in ["a", "b", "broken", "c"] {
-            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
-            slow.settle().await;
-        }
+        let looks = slow.begin(&["a", "b", "broken", "c"]).await;
         slow.answers.add_permits(3);
         let mut outcomes = Vec::new();
         for look in looks {
@@ -247,26 +250,18 @@ mod tests {
     #[tokio::test]
     async fn who_brought_a_statement_may_go_away() {
         let slow = Slow::new();
-        let gone = tokio::spawn(Arc::clone(&slow).find("a".to_owned()));
-        slow.settle().await;
-        let stays = tokio::spawn(Arc::clone(&slow).find("a".to_owned()));
-        slow.settle().await;
-        let waits = tokio::spawn(Arc::clone(&slow).find("b".to_owned()));
-        slow.settle().await;
-        gone.abort();
+        let mut looks = slow.begin(&["a", "a", "b"]).await;
+        looks.remove(0).abort();
         slow.answers.add_permits(3);
-        assert_eq!(stays.await.unwrap().unwrap(), Some("a".to_owned()));
-        assert_eq!(waits.await.unwrap().unwrap(), Some("b".to_owned()));
+        for (look, key) in looks.into_iter().zip(["a", "b"]) {
+            assert_eq!(look.await.unwrap().unwrap(), Some(key.to_owned()));
+        }
     }
 
     #[tokio::test]
     async fn who_waits_and_goes_away_is_not_looked_for() {
         let slow = Slow::new();
-        let mut looks = Vec::new();
-        for key in ["a", "b", "gone", "c"] {
-            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
-            slow.settle().await;
-        }
+        let mut looks = slow.begin(&["a", "b", "gone", "c"]).await;
         looks.remove(2).abort();
         slow.settle().await;
         slow.answers.add_permits(3);
@@ -279,11 +274,7 @@ mod tests {
     #[tokio::test]
     async fn a_defect_leaves_nobody_waiting() {
         let slow = Slow::new();
-        let mut looks = Vec::new();
-        for key in ["defect", "a", "b"] {
-            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
-            slow.settle().await;
-        }
+        let looks = slow.begin(&["defect", "a", "b"]).await;
         // The other one takes along who waits.
         slow.answers.add_permits(3);
         let mut outcomes = Vec::new();
@@ -297,11 +288,7 @@ mod tests {
 
         // Where both break, nobody is left to serve those who wait.
         slow.answers.forget_permits(usize::MAX);
-        let mut looks = Vec::new();
-        for key in ["defect", "defect", "c"] {
-            looks.push(tokio::spawn(Arc::clone(&slow).find(key.to_owned())));
-            slow.settle().await;
-        }
+        let looks = slow.begin(&["defect", "defect", "c"]).await;
         slow.answers.add_permits(2);
         for look in looks {
             assert!(matches!(look.await.unwrap(), Err(Fault::Broken(_))));

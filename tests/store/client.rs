@@ -1,10 +1,11 @@
 //! How clients are found where many are looked for at once.
 
 use futures_util::future::join_all;
+use keyward::fault::Fault;
 use keyward_protocol::client_metadata::ClientMetadata;
 
 use super::Tables;
-use crate::support::{ClientSpec, TestServer};
+use crate::support::{ClientSpec, TestDatabase, TestServer};
 
 on_each_database! {
     // On PostgreSQL they go together (`src/store/joint_looks.rs`), and each gets its own.
@@ -82,4 +83,24 @@ async fn what_a_key_finds_is_found_by_no_other_index() {
         let plan = tables.plan(&statement).await;
         assert!(plan.contains(&format!("USING PRIMARY KEY ({key})")), "{statement}: {plan}");
     }
+}
+
+/// Who looks for others doesn't wait for ever, and who comes afterwards is served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
+async fn a_look_that_is_not_answered_is_given_up() {
+    let server = TestServer::with(TestDatabase::postgres().await, |settings| {
+        settings.database.busy_timeout = keyward::settings::Seconds(1);
+    })
+    .await;
+    server.add_client(ClientSpec::machine("shop")).await;
+    let tables = Tables::of(&server).await;
+    tables.run("BEGIN; LOCK TABLE clients IN ACCESS EXCLUSIVE MODE").await;
+    let store = &server.app.store;
+    // Two statements are underway, the third look waits for one of them and is given up after it.
+    for outcome in join_all(["shop", "bank", "mail"].map(|id| store.find_kept_client(id))).await {
+        assert!(matches!(outcome, Err(Fault::Unavailable(_))), "{outcome:?}");
+    }
+    tables.run("ROLLBACK").await;
+    assert!(store.find_kept_client("shop").await.unwrap().is_some());
 }

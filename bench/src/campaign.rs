@@ -219,7 +219,7 @@ impl Campaign<'_> {
                 stage.timed(Introspection::round(&host, &stage.accounts.api, &tokens, connections)).await
             }
             Scenario::Login => {
-                let steps = stage.logins("bench-login").await?;
+                let steps = stage.logins("bench-login", stage.setting.connections).await?;
                 stage.timed(steps).await
             }
         }

@@ -22,10 +22,12 @@ use crate::stage::Stage;
 
 /// How much more comes than can be served.
 const EXCESS: f64 = 4.0;
-/// The fewest connections of paced load.
-const FEWEST: usize = 256;
-/// The most: a process may usually have 1,024 files open.
-const MOST: usize = 900;
+/// Connections of paced load: as many as there may be where a process has 1,024 files open. So many are more than the
+/// server serves in turn without refusing anybody.
+const CONNECTIONS: usize = 900;
+/// The load stands for so long before it is measured: an overload isn't one before it lasts, and until then all wait. Who
+/// waited has begun nothing meanwhile, and makes up for it.
+const BEGINNING: Duration = Duration::from_secs(4);
 /// Chains of refresh tokens of each connection.
 const CHAINS: usize = 4;
 
@@ -66,33 +68,29 @@ pub async fn measure(stage: &mut Stage, way: Way) -> Result<OverloadRow, Failure
         Way::Refresh => {
             let steps = stage.refreshers(IdToken::Absent, usual, CHAINS).await?;
             let calm = stage.timed(steps).await?;
-            let steps = stage.refreshers(IdToken::Absent, connections(stage, &calm), CHAINS).await?;
+            let steps = stage.refreshers(IdToken::Absent, connections(stage), CHAINS).await?;
             storm(stage, way, calm, steps).await
         }
         Way::CodeFlow => {
             let flow = stage.flow("openid profile", "ES256");
             let steps = stage.browsers(&flow, usual).await?;
             let calm = stage.timed(steps).await?;
-            let steps = stage.browsers(&flow, connections(stage, &calm)).await?;
+            let steps = stage.browsers(&flow, connections(stage)).await?;
             storm(stage, way, calm, steps).await
         }
         Way::Login => {
-            let steps = stage.logins("bench-storm").await?;
+            let steps = stage.logins("bench-storm", stage.setting.connections).await?;
             let users: Vec<Login> = steps.iter().map(Login::another).collect();
             let calm = stage.timed(steps).await?;
-            let count = connections(stage, &calm);
+            let count = connections(stage);
             let steps = users.iter().cycle().take(count).map(Login::another).collect();
             storm(stage, way, calm, steps).await
         }
     }
 }
 
-/// So many connections that one whose operation takes five times the unloaded p99 is free again at its next time.
-fn connections(stage: &Stage, calm: &Measured) -> usize {
-    let p99_seconds = calm.latencies.percentile_microseconds(0.99) / 1_000_000.0;
-    let needed = (calm.rate() * EXCESS * p99_seconds * 5.0).ceil();
-    // A float that is no number becomes 0 here, and too great a one the bound.
-    (needed as usize).clamp(stage.setting.depth.choose(FEWEST, 64), MOST)
+fn connections(stage: &Stage) -> usize {
+    stage.setting.depth.choose(CONNECTIONS, 64)
 }
 
 async fn storm<S: Step>(stage: &Stage, way: Way, calm: Measured, steps: Vec<S>) -> Result<OverloadRow, Failure> {
@@ -103,7 +101,8 @@ async fn storm<S: Step>(stage: &Stage, way: Way, calm: Measured, steps: Vec<S>) 
     say(&format!("overload of {}: {rate:.0} operations a second on {connections} connections", way.name()));
     // The server comes to rest first.
     clock::pause(stage.setting.depth.choose(Duration::from_secs(1), Duration::from_millis(100))).await;
-    let plan = stage.plan(Limit::Time(stage.setting.time), stage.setting.warm_up());
+    let beginning = stage.setting.depth.choose(BEGINNING, stage.setting.warm_up());
+    let plan = stage.plan(Limit::Time(stage.setting.time), beginning);
     let stormy = paced::run(plan, stage.setting.time, rate, steps).await?;
     Ok(OverloadRow::new(way, connections, rate, &calm, &stormy))
 }

@@ -19,6 +19,8 @@ use crate::scenario::refresh::{IdToken, Refresh};
 
 /// PKCE pairs made beforehand.
 const PAIRS: usize = 4_096;
+/// The most who sign in at once, or a server would refuse some: a password takes its time, whoever waits for it.
+const MOST_LOGINS: usize = 32;
 
 /// How a server is started and loaded.
 #[derive(Clone)]
@@ -170,15 +172,15 @@ impl Stage {
         Arc::new(Flow::new(&self.server.host(), client, scope, algorithm, &self.pairs))
     }
 
-    /// Browsers with a login before them, each of a user of its own.
+    /// So many browsers with a login before them, each of a user of its own.
     ///
     /// # Errors
     /// When a user can't be added.
-    pub async fn logins(&self, group: &str) -> Result<Vec<Login>, Failure> {
-        say(&format!("adding {} users", self.setting.connections));
+    pub async fn logins(&self, group: &str, count: usize) -> Result<Vec<Login>, Failure> {
+        say(&format!("adding {count} users"));
         let host = self.server.host();
         let flow = self.flow("openid profile", "ES256");
-        let users = self.accounts.add_users(&self.server, group, self.setting.connections)?;
+        let users = self.accounts.add_users(&self.server, group, count)?;
         users.into_iter().map(|user| Ok(Login::new(&host, &flow, user, Pkce::new()?))).collect()
     }
 
@@ -188,8 +190,9 @@ impl Stage {
     /// When a login fails.
     pub async fn browsers(&mut self, flow: &Arc<Flow>, count: usize) -> Result<Vec<CodeFlow>, Failure> {
         if self.sessions.is_empty() {
-            let logins = self.logins("bench-user").await?;
-            let logins = self.prepare(self.setting.connections, logins, "login").await?;
+            let count = self.setting.connections.min(MOST_LOGINS);
+            let logins = self.logins("bench-user", count).await?;
+            let logins = self.prepare(count, logins, "login").await?;
             self.sessions = logins.into_iter().map(Login::into_session).collect();
         }
         let distance = PAIRS.div_ceil(count.max(1));

@@ -184,6 +184,9 @@ impl Admission {
         self.set(share, control.is_limiting());
         match (was_limiting, control.is_limiting()) {
             (false, true) => tracing::warn!("requests wait too long: some are refused from now on"),
+            (true, false) if control.is_bearing() => {
+                tracing::warn!("those who are refused come again at once: all requests are let in, and wait");
+            }
             (true, false) => tracing::info!("all requests are let in again"),
             _ => {}
         }

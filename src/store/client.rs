@@ -87,9 +87,11 @@ impl Store {
             Backend::Sqlite(database) => {
                 self.begin_read()?;
                 let key = [Value::from(client_id)];
-                let kept = database.read_kept(|act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key))?;
-                match first(kept)?.filter(|client| client.disabled_at.is_none()) {
-                    // It may have been added or enabled since, and whoever did that may use it at once.
+                let mut kept =
+                    database.read_kept(|act| registered(act, &BY_CLIENT_ID, client::Column::ClientId, key))?;
+                // It may have been added or enabled since, and whoever did that may use it at once.
+                kept.retain(|(row, _)| row.disabled_at.is_none());
+                match first(kept)? {
                     None => self.find_client(client_id).await,
                     standing => Ok(standing),
                 }

@@ -47,6 +47,12 @@ impl<T> Default for JointLooks<T> {
     }
 }
 
+impl<T> JointLooks<T> {
+    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl<T: Clone + Send + 'static> JointLooks<T> {
     /// What has this key. `ask` makes a statement for these different keys, [`MOST`] at the most, and must come to an end;
     /// which of those who wait brought it doesn't matter.
@@ -64,10 +70,6 @@ impl<T: Clone + Send + 'static> JointLooks<T> {
             tokio::spawn(underway.serve(ask));
         }
         answered.await.map_err(|_| Fault::broken("a look at the database was given up"))?
-    }
-
-    fn queue(&self) -> MutexGuard<'_, Queue<T>> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits from here on; gives whether another statement may set out.
@@ -126,7 +128,7 @@ impl<T> Drop for Underway<T> {
     fn drop(&mut self) {
         if self.goes_on {
             // Broken off, by a defect or because the runtime ends: nobody may wait for it, unless another goes on.
-            let mut queue = self.looks.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.looks.queue();
             queue.underway -= 1;
             if queue.underway == 0 {
                 queue.waiting.clear();

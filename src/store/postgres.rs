@@ -126,7 +126,8 @@ impl Database {
         read(Act { connection: self.alone().await?, notes: &notes }).await
     }
 
-    /// As [`Database::read`], given up where it takes as long as nobody waits for a connection: for who reads for others.
+    /// As [`Database::read`], given up after the time for which one may wait for a connection: for a read on which others
+    /// wait.
     pub(super) async fn read_in_time<T, F>(&self, read: F) -> Result<T, Fault>
     where
         F: for<'t> FnOnce(Act<'t>) -> BoxFuture<'t, Result<T, Fault>>,

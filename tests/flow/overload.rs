@@ -13,9 +13,10 @@ use crate::support::server::{Answer, SECRET, http_client, redemption};
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
 const CHAINS: usize = 24;
+const CALLERS: usize = 100;
 
 async fn refused_requests_lose_nothing(database: TestDatabase) {
-    let server = TestServer::with(database, |settings| settings.database.max_waiting = 2).await;
+    let server = TestServer::with(database, |settings| settings.database.max_waiting = 1).await;
     server.add_user("ada").await;
     server.add_client(ClientSpec::web("shop")).await;
     server.add_client(ClientSpec::machine("batch")).await;
@@ -76,6 +77,28 @@ async fn sqlite() {
 #[cfg_attr(not(feature = "services"), ignore = "needs PostgreSQL: run ./test")]
 async fn postgres() {
     refused_requests_lose_nothing(TestDatabase::postgres().await).await;
+}
+
+on_each_database! {
+    // A hundred callers who come again as soon as they are answered are no overload: they are served in turn.
+    async fn callers_without_pause_are_all_served(server) {
+        server.add_user("ada").await;
+        server.add_client(ClientSpec::web("shop")).await;
+        let mut tokens = Vec::new();
+        for _ in 0..CALLERS {
+            tokens.push(server.tokens("shop", "ada").await["refresh_token"].as_str().unwrap().to_owned());
+        }
+        let callers = tokens.into_iter().map(|mut token| async move {
+            // More than those over whom the mean is taken.
+            for _ in 0..30 {
+                let answer = server.refresh("shop", &token).await;
+                assert_eq!(answer.status, 200, "{answer:?}");
+                token = answer.json()["refresh_token"].as_str().unwrap().to_owned();
+            }
+        });
+        join_all(callers).await;
+        assert_eq!(shed(server), 0);
+    }
 }
 
 fn shed(server: &TestServer) -> usize {

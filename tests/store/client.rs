@@ -31,7 +31,7 @@ on_each_database! {
         }
     }
 
-    async fn as_many_looks_as_fill_several_statements(server) {
+    async fn each_of_many_looks_at_once_finds_its_own(server) {
         let metadata = ClientMetadata::default().to_stored().unwrap();
         let postgres = server.database().url().starts_with("postgres");
         let (id, numbers) = if postgres {

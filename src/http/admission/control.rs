@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-/// A wait that is too long where it lasts: a line of so many, as they are served, and so long at least.
+/// An overload, where it lasts: a line of so many, as they are served, and so long at least. Callers who come again as soon
+/// as they are answered stand in no longer line than they are many, and are served in turn.
+const OVERLOAD: Line = Line { requests: 128, time: Duration::from_millis(50) };
+/// As long as waits are so long it isn't over.
 const LONG: Line = Line { requests: 64, time: Duration::from_millis(20) };
-/// How long a long wait lasts before anybody is refused.
+/// How long an overload lasts before anybody is refused.
 const STANDS: Duration = Duration::from_millis(500);
 /// The wait that is aimed at from then on.
 const AIM: Line = Line { requests: 8, time: Duration::from_millis(2) };
@@ -21,6 +24,13 @@ const LEAST: f64 = 1.0 / 256.0;
 const NEARLY_ALL: f64 = 0.9;
 /// Where so few of those who come could be refused at all, nobody is: it would shorten no line.
 const HELPS: f64 = 1.0 / 16.0;
+/// Where nearly all were refused for so long and the line is as long as ever, they come again at once, and refusing shortens
+/// it neither.
+const IN_VAIN: Duration = Duration::from_secs(3);
+/// A line that has become shorter.
+const SHORTER: f64 = 0.75;
+/// The longest time after which it is tried again.
+const LONGEST_PEACE: Duration = Duration::from_hours(1);
 
 /// A wait, in the measure of a machine that serves quickly or slowly.
 #[derive(Debug, Clone, Copy)]
@@ -62,6 +72,13 @@ pub(super) enum Control {
     },
     /// A share is.
     Limiting(Limiting),
+    /// All are, since refusing was in vain.
+    Bearing {
+        /// When it is tried again, where the wait is still long.
+        until: Duration,
+        /// How long all are let in the next time.
+        peace: Duration,
+    },
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +93,10 @@ pub(super) struct Limiting {
     trial_until: Option<Duration>,
     /// Since when hardly anybody was refused.
     calm_since: Option<Duration>,
+    /// Since when nearly all were, and how many requests stood in line then; `None` while it is short.
+    vain_since: Option<(Duration, f64)>,
+    /// How long all are let in where that lasts.
+    peace: Duration,
 }
 
 impl Control {
@@ -87,40 +108,80 @@ impl Control {
         matches!(self, Self::Limiting(_))
     }
 
+    /// Whether all are let in because refusing was in vain.
+    pub(super) const fn is_bearing(&self) -> bool {
+        matches!(self, Self::Bearing { .. })
+    }
+
     /// The share, 0 to 1, from now on.
     pub(super) fn follow(&mut self, mut measured: Measured) -> f64 {
         let Measured { wait, now, passed, each, .. } = measured;
-        let is_long = wait >= LONG.lasts(each);
-        if let Self::Open { long_since } = self {
-            // Where nothing was measured for long before this message was sent, nobody knows what the wait was.
-            let is_known = passed.saturating_sub(wait) < CALM;
-            let since = long_since.filter(|_| is_known).unwrap_or(now);
-            *long_since = is_long.then_some(since);
-            if !is_long || now.saturating_sub(since) < STANDS {
+        let is_overload = wait >= OVERLOAD.lasts(each);
+        // Where nothing was measured for long before this message was sent, nobody knows what the wait was.
+        let is_known = passed.saturating_sub(wait) < CALM;
+        match self {
+            Self::Open { long_since } => {
+                let since = long_since.filter(|_| is_known).unwrap_or(now);
+                *long_since = is_overload.then_some(since);
+                if !is_overload || now.saturating_sub(since) < STANDS {
+                    return 1.0;
+                }
+                *self = Self::Limiting(Limiting::from(now, TRIAL));
+                // Nobody has counted yet.
+                measured.refusable = 1.0;
+            }
+            // Not with the first wait that is a little shorter: then it would soon be refused again in vain.
+            Self::Bearing { .. } if 2 * wait < OVERLOAD.lasts(each) || !is_known => {
+                *self = Self::new();
                 return 1.0;
             }
-            let begun = Limiting { level: 1.0, refusable: 1.0, since: now, trial_until: None, calm_since: None };
-            *self = Self::Limiting(begun);
-            // Nobody has counted yet.
-            measured.refusable = begun.refusable;
+            Self::Bearing { until, .. } if now < *until => return 1.0,
+            Self::Bearing { peace, .. } => {
+                *self = Self::Limiting(Limiting::from(now, *peace));
+                measured.refusable = 1.0;
+            }
+            Self::Limiting(_) => {}
         }
         let Self::Limiting(limiting) = self else { return 1.0 };
-        if let Some(share) = limiting.follow(measured, is_long) {
-            return share;
+        match limiting.follow(measured) {
+            Verdict::LetIn(share) => share,
+            Verdict::Over => {
+                *self = Self::new();
+                1.0
+            }
+            Verdict::InVain => {
+                let peace = limiting.peace;
+                *self = Self::Bearing { until: now + peace, peace: (2 * peace).min(LONGEST_PEACE) };
+                1.0
+            }
         }
-        *self = Self::new();
-        1.0
     }
 }
 
+/// What a wait says under overload.
+enum Verdict {
+    /// This share, 0 to 1, is let in.
+    LetIn(f64),
+    /// The overload is over.
+    Over,
+    /// Refusing doesn't shorten the line.
+    InVain,
+}
+
 impl Limiting {
-    /// The share, while the overload lasts.
-    fn follow(&mut self, measured: Measured, is_long: bool) -> Option<f64> {
+    /// From now on; where it is in vain, all are let in for so long.
+    const fn from(now: Duration, peace: Duration) -> Self {
+        Self { level: 1.0, refusable: 1.0, since: now, trial_until: None, calm_since: None, vain_since: None, peace }
+    }
+
+    fn follow(&mut self, measured: Measured) -> Verdict {
         let Measured { wait, now, passed, each, refusable } = measured;
+        let is_long = wait >= LONG.lasts(each);
         if let Some(until) = self.trial_until {
             match is_long {
                 true => (self.trial_until, self.since) = (None, now),
-                false => return (now < until).then_some(1.0),
+                false if now < until => return Verdict::LetIn(1.0),
+                false => return Verdict::Over,
             }
         }
         self.refusable += (refusable - self.refusable) * (passed.as_secs_f64() / STANDS.as_secs_f64()).min(1.0);
@@ -135,13 +196,27 @@ impl Limiting {
         if is_long || self.level < NEARLY_ALL {
             self.calm_since = None;
         } else if now.saturating_sub(*self.calm_since.get_or_insert(now)) >= CALM {
-            return None;
+            return Verdict::Over;
+        }
+        if self.is_in_vain(wait.div_duration_f64(each), now) {
+            return Verdict::InVain;
         }
         if now.saturating_sub(self.since) >= TRIAL {
             self.trial_until = Some(now + STANDS);
-            return Some(1.0);
+            return Verdict::LetIn(1.0);
         }
-        Some(if helps { (self.level / excess.max(1.0).powi(2)).max(LEAST) } else { 1.0 })
+        Verdict::LetIn(if helps { (self.level / excess.max(1.0).powi(2)).max(LEAST) } else { 1.0 })
+    }
+
+    /// Whether nearly all have been refused for a while, and a line of so many requests is no shorter for it.
+    fn is_in_vain(&mut self, line: f64, now: Duration) -> bool {
+        if self.level > LEAST_LEVEL || line < f64::from(OVERLOAD.requests) {
+            self.vain_since = None;
+            return false;
+        }
+        let begun = self.vain_since.filter(|&(_, at_first)| line >= at_first * SHORTER).unwrap_or((now, line));
+        self.vain_since = Some(begun);
+        now.saturating_sub(begun.0) >= IN_VAIN
     }
 }
 
@@ -299,7 +374,7 @@ mod tests {
         assert!(outcome.served < 1.02 * most, "trials end with the first long wait: {outcome:?} of {most}");
         assert!(outcome.wait < 100_000.0, "{outcome:?}");
         // A wait that is long for the aim and short for an overload: after the trial it is over.
-        let begun = |now| Limiting { level: 0.5, refusable: 1.0, since: now, trial_until: None, calm_since: None };
+        let begun = |now| Limiting { level: 0.5, ..Limiting::from(now, TRIAL) };
         let (passed, each) = (Duration::from_millis(4), Duration::from_micros(125));
         let at = |wait, millis| Measured {
             wait: Duration::from_millis(wait),
@@ -318,6 +393,67 @@ mod tests {
         assert_eq!((control.follow(at(10, 0)), control.follow(at(3, 8))), (1.0, 1.0));
         assert!(control.follow(at(20, 30)) < 0.1);
         assert!(control.follow(at(2, 90)) < 0.6);
+    }
+
+    /// So many callers, each of whom comes again as soon as it is answered, for so many seconds; `(served, refused)`.
+    fn callers_who_come_again_at_once(server: &mut Server, callers: u32, seconds: f64) -> (f64, f64) {
+        let (mut served, mut refused) = (0.0, 0.0);
+        let end = server.now + seconds * 1e6;
+        // A message stands behind all of them.
+        let mut sent = (server.now, callers);
+        while server.now < end {
+            if server.chance() > server.share {
+                refused += 1.0;
+                server.now += server.refused_micros;
+            } else {
+                served += 1.0;
+                server.now += server.served_micros;
+            }
+            server.unmeasured += 1.0;
+            match &mut sent {
+                (at, 0) => {
+                    let at = *at;
+                    server.take_back(at, server.now);
+                    sent = (server.now, callers);
+                }
+                (_, before) => *before -= 1,
+            }
+        }
+        (served, refused)
+    }
+
+    #[test]
+    fn callers_who_come_again_at_once_are_served_in_turn() {
+        for (each, callers) in [(125.0, 128), (125.0, 380), (90.0, 500), (2_000.0, 120), (30.0, 1_600)] {
+            let (served, refused) = callers_who_come_again_at_once(&mut Server::new(each, 20.0), callers, 20.0);
+            assert_eq!(refused, 0.0, "{callers} callers, {each} µs each, {served} served");
+        }
+    }
+
+    #[test]
+    fn refusing_ends_where_it_shortens_no_line() {
+        for (each, callers) in [(125.0, 420), (125.0, 1_000), (125.0, 10_000), (2_000.0, 400)] {
+            let mut server = Server::new(each, 20.0);
+            let (_, refused) = callers_who_come_again_at_once(&mut server, callers, 20.0);
+            assert!(refused > 0.0 && !server.control.is_limiting(), "{callers} callers, {each} µs each");
+            // It is tried again, and less and less often.
+            callers_who_come_again_at_once(&mut server, callers, 600.0);
+            let possible = 3_600.0 * 1e6 / each;
+            let (served, _) = callers_who_come_again_at_once(&mut server, callers, 3_600.0);
+            assert!(served > 0.99 * possible, "{callers} callers, {each} µs each: {served} of {possible}");
+        }
+    }
+
+    #[test]
+    fn who_bears_an_overload_goes_back_to_rest() {
+        let mut server = Server::new(125.0, 20.0);
+        callers_who_come_again_at_once(&mut server, 1_000, 30.0);
+        assert!(server.control.is_bearing());
+        callers_who_come_again_at_once(&mut server, 100, 1.0);
+        assert!(matches!(server.control, Control::Open { .. }));
+        // What could be refused to some purpose is, as at first.
+        server.offer(32_000.0, 15.0);
+        assert!(server.offer(32_000.0, 5.0).wait < 20_000.0);
     }
 
     #[test]

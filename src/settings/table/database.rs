@@ -46,8 +46,10 @@ pub(super) const SETTINGS: &[Setting] = &[
         "database.max_waiting",
         "40",
         integer(1, 4096, |s, v| s.database.max_waiting = v as usize),
-        "Acts that may be at the database at once while more come than it can serve. Further requests are answered 503 \
-         at once, so that the others keep their pace. A burst of up to 4096 is let in whole.",
+        "Acts that may be at the database at once while more come than it can serve: while on the average of some two \
+         thousand six times as many have been there. Further requests are answered 503 at once, so that the others keep \
+         their pace. A burst of some hundreds is let in whole, and so are up to six times as many callers who come again as \
+         soon as they are answered.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.max_waiting, &running.database.max_waiting)),
     Setting::new(

@@ -12,7 +12,7 @@ use crate::failure::{During, Failure};
 use crate::floor::Floor;
 use crate::growth;
 use crate::machine::Pinning;
-use crate::overload::Way;
+use crate::overload::{self, Way};
 use crate::scenario::Scenario;
 use crate::stage::{Depth, Setting};
 
@@ -67,6 +67,9 @@ pub struct OverloadArguments {
     /// Only these.
     #[arg(long, value_delimiter = ',', value_name = "SCENARIOS")]
     only: Vec<Way>,
+    /// Connections that begin operations at four times the rate that can be served.
+    #[arg(long, value_name = "NUMBER", default_value_t = overload::CROWD)]
+    crowd: u16,
     #[command(flatten)]
     run: RunArguments,
 }
@@ -153,7 +156,7 @@ pub struct RunArguments {
 /// What is run, of all that [`Options`] can name.
 enum Work {
     Scenarios(Vec<Scenario>),
-    Overload(Vec<Way>),
+    Overload(Vec<Way>, u16),
     Growth(Vec<u64>),
     Cost(Scenario, u64),
 }
@@ -166,7 +169,7 @@ impl From<ScenarioArguments> for Run {
 
 impl From<OverloadArguments> for Run {
     fn from(arguments: OverloadArguments) -> Self {
-        Self { arguments: arguments.run, work: Work::Overload(arguments.only) }
+        Self { arguments: arguments.run, work: Work::Overload(arguments.only, arguments.crowd) }
     }
 }
 
@@ -215,6 +218,7 @@ impl Run {
             repeat: usize::from(run.repeat),
             scenarios: Vec::new(),
             overload: Vec::new(),
+            crowd: usize::from(overload::CROWD),
             growth: Vec::new(),
             cost: None,
         };
@@ -226,7 +230,10 @@ impl Run {
                     options.growth = growth::sizes(true);
                 }
             }
-            Work::Overload(only) => options.overload = all_or(only),
+            Work::Overload(only, crowd) => {
+                options.overload = all_or(only);
+                options.crowd = usize::from(*crowd);
+            }
             Work::Growth(sizes) if sizes.is_empty() => options.growth = growth::sizes(smoke),
             Work::Growth(sizes) => options.growth.clone_from(sizes),
             Work::Cost(scenario, operations) => options.cost = Some((*scenario, *operations)),
@@ -304,7 +311,8 @@ mod tests {
         assert!(!trial.overload.is_empty() && trial.growth.iter().all(|size| *size <= 1_000));
         let storm = options(&["overload", "--only", "login", "--seconds", "2", "--cores=0,1"]);
         assert_eq!((storm.overload.as_slice(), storm.setting.time.as_secs()), (&[Way::Login][..], 2));
-        assert!(storm.scenarios.is_empty());
+        assert!(storm.scenarios.is_empty() && storm.crowd == usize::from(overload::CROWD));
+        assert_eq!(options(&["overload", "--crowd", "256"]).crowd, 256);
         assert_eq!(options(&["growth", "--repeat", "3"]).growth, [10, 10_000, 1_000_000]);
         assert_eq!(options(&["growth", "--sizes", "5,7"]).growth, [5, 7]);
         assert_eq!(options(&["cost", "refresh"]).cost, Some((Scenario::Refresh, 1_000)));

@@ -47,6 +47,8 @@ pub struct Options {
     pub scenarios: Vec<Scenario>,
     /// Scenarios under four times the load that can be served.
     pub overload: Vec<overload::Way>,
+    /// On so many connections.
+    pub crowd: usize,
     /// Sizes of the population for the growth.
     pub growth: Vec<u64>,
     /// The scenario whose instructions are counted, and of how many operations.
@@ -92,7 +94,7 @@ pub async fn run(options: Options, folder: &Path) -> Result<Report, Failure> {
             report.own = Some(own);
         }
         for way in &options.overload {
-            report.overload.push(overload::measure(&mut campaign.stage, *way).await?);
+            report.overload.push(overload::measure(&mut campaign.stage, *way, options.crowd).await?);
             campaign.stage.server.check_alive()?;
         }
         if let Some((scenario, operations)) = options.cost {

@@ -22,9 +22,9 @@ use crate::stage::Stage;
 
 /// How much more comes than can be served.
 const EXCESS: f64 = 4.0;
-/// Connections of paced load: as many as there may be where a process has 1,024 files open. So many are more than the
-/// server serves in turn without refusing anybody.
-const CONNECTIONS: usize = 900;
+/// Connections of paced load, unless told: as many as there may be where a process has 1,024 files open. So many are more
+/// than the server serves in turn without refusing anybody.
+pub const CROWD: u16 = 900;
 /// The load stands for so long before it is measured: an overload isn't one before it lasts, and until then all wait. Who
 /// waited has begun nothing meanwhile, and makes up for it.
 const BEGINNING: Duration = Duration::from_secs(4);
@@ -55,42 +55,38 @@ impl Way {
     }
 }
 
-/// Measures one way.
+/// Measures one way on so many connections, fewer in a trial.
 ///
 /// # Errors
 /// When it can't be prepared; failed operations are in the row instead.
-pub async fn measure(stage: &mut Stage, way: Way) -> Result<OverloadRow, Failure> {
+pub async fn measure(stage: &mut Stage, way: Way, crowd: usize) -> Result<OverloadRow, Failure> {
     // What was overloaded before is over: after a second of silence the server lets everybody in.
     clock::pause(Duration::from_millis(1500)).await;
     say(&format!("overload of {}: capacity", way.name()));
     let usual = stage.setting.connections;
+    let crowd = stage.setting.depth.choose(crowd, 64);
     match way {
         Way::Refresh => {
             let steps = stage.refreshers(IdToken::Absent, usual, CHAINS).await?;
             let calm = stage.timed(steps).await?;
-            let steps = stage.refreshers(IdToken::Absent, connections(stage), CHAINS).await?;
+            let steps = stage.refreshers(IdToken::Absent, crowd, CHAINS).await?;
             storm(stage, way, calm, steps).await
         }
         Way::CodeFlow => {
             let flow = stage.flow("openid profile", "ES256");
             let steps = stage.browsers(&flow, usual).await?;
             let calm = stage.timed(steps).await?;
-            let steps = stage.browsers(&flow, connections(stage)).await?;
+            let steps = stage.browsers(&flow, crowd).await?;
             storm(stage, way, calm, steps).await
         }
         Way::Login => {
             let steps = stage.logins("bench-storm", stage.setting.connections).await?;
             let users: Vec<Login> = steps.iter().map(Login::another).collect();
             let calm = stage.timed(steps).await?;
-            let count = connections(stage);
-            let steps = users.iter().cycle().take(count).map(Login::another).collect();
+            let steps = users.iter().cycle().take(crowd).map(Login::another).collect();
             storm(stage, way, calm, steps).await
         }
     }
-}
-
-fn connections(stage: &Stage) -> usize {
-    stage.setting.depth.choose(CONNECTIONS, 64)
 }
 
 async fn storm<S: Step>(stage: &Stage, way: Way, calm: Measured, steps: Vec<S>) -> Result<OverloadRow, Failure> {

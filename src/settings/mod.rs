@@ -499,7 +499,7 @@ impl Default for Settings {
             database: DatabaseSettings {
                 url: SecretString::from("sqlite:keyward.db"),
                 max_connections: 10,
-                max_waiting: 40,
+                max_waiting: 32,
                 migrate_at_start: true,
                 synchronous: Synchronous::Full,
                 busy_timeout: Seconds(5),

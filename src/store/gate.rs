@@ -16,9 +16,9 @@ use crate::fault::Fault;
 /// Acts over which the mean is taken, roughly.
 const SPAN: usize = 2048;
 /// So many times the bound are inside on the mean where more come than can be served.
-const OVERLOAD: usize = 6;
+const OVERLOAD: usize = 8;
 /// So many are let in under the strict bound before it is seen whether the overload lasts.
-const TRIAL: usize = 256 * SPAN;
+const TRIAL: usize = 128 * SPAN;
 /// Inside at once, whatever the mean says.
 const MOST: usize = 4096;
 
@@ -38,6 +38,8 @@ pub(super) struct Gate {
     guarded: AtomicUsize,
     /// The bound.
     most: usize,
+    /// The mean above which it holds.
+    overload: usize,
 }
 
 /// One who is inside, until it is dropped.
@@ -45,7 +47,9 @@ pub(super) struct Gate {
 pub(super) struct Inside(Arc<Gate>);
 
 impl Gate {
-    pub(super) const fn new(most: usize) -> Self {
+    pub(super) fn new(most: usize) -> Self {
+        // A mean that can't be reached would be no bound.
+        let overload = (most * OVERLOAD).min(MOST / 4).max(most);
         Self {
             inside: AtomicUsize::new(0),
             mean: AtomicUsize::new(0),
@@ -53,12 +57,13 @@ impl Gate {
             unrefused: AtomicUsize::new(0),
             guarded: AtomicUsize::new(0),
             most,
+            overload,
         }
     }
 
     /// Whether the bound holds strictly.
     pub(super) fn is_guarding(&self) -> bool {
-        self.guarding.load(Ordering::Relaxed)
+        self.guarding.load(Ordering::Acquire)
     }
 
     /// Whether one would be let in now. A refusal counts as one at the gate itself, so that it stays closed while so many
@@ -89,7 +94,7 @@ impl Gate {
             let is_over = self.unrefused.fetch_add(1, Ordering::Relaxed) >= SPAN;
             if self.guarded.fetch_add(1, Ordering::Relaxed) >= TRIAL || is_over {
                 self.mean.store(0, Ordering::Relaxed);
-                self.guarding.store(false, Ordering::Relaxed);
+                self.guarding.store(false, Ordering::Release);
             }
             return Ok(entered);
         }
@@ -97,10 +102,10 @@ impl Gate {
         let mean = self.mean.load(Ordering::Relaxed);
         let mean = mean - mean / SPAN + inside;
         self.mean.store(mean, Ordering::Relaxed);
-        if mean / SPAN > self.most * OVERLOAD {
+        if mean / SPAN > self.overload {
             self.unrefused.store(0, Ordering::Relaxed);
             self.guarded.store(0, Ordering::Relaxed);
-            self.guarding.store(true, Ordering::Relaxed);
+            self.guarding.store(true, Ordering::Release);
         }
         if inside > MOST {
             return Err(Fault::Overloaded("too many acts wait for the database"));
@@ -136,7 +141,7 @@ mod tests {
     fn what_can_be_served_is_never_refused() {
         let gate = Arc::new(Gate::new(64));
         assert_eq!(serve(&gate, 64, 1000), (64_000, 0, 64));
-        assert_eq!(serve(&gate, 6 * 64, 1000), (384_000, 0, 384), "callers who come again at once");
+        assert_eq!(serve(&gate, 8 * 64, 1000), (512_000, 0, 512), "callers who come again at once");
     }
 
     #[test]
@@ -150,10 +155,10 @@ mod tests {
     #[test]
     fn standing_overload_is_bounded_and_ends_when_it_is_over() {
         let gate = Arc::new(Gate::new(64));
-        let (_, refused, _) = serve(&gate, 800, 100);
+        let (_, refused, _) = serve(&gate, 1000, 100);
         assert!(refused > 0);
-        let (served, refused, longest) = serve(&gate, 800, 100);
-        assert_eq!((served, refused, longest), (6400, 73_600, 64));
+        let (served, refused, longest) = serve(&gate, 1000, 100);
+        assert_eq!((served, refused, longest), (6400, 93_600, 64));
         assert!(gate.admits().is_ok());
         let entered: Vec<_> = (0..64).map(|_| gate.enter()).collect();
         assert!(gate.admits().is_err());
@@ -165,15 +170,22 @@ mod tests {
     #[test]
     fn who_would_not_have_set_it_off_is_not_refused_for_ever() {
         let gate = Arc::new(Gate::new(64));
-        serve(&gate, 800, 100);
+        serve(&gate, 1000, 100);
         assert!(serve(&gate, 100, 100).1 > 0, "the bound holds");
         serve(&gate, 100, TRIAL / 64);
         assert_eq!(serve(&gate, 100, 1000), (100_000, 0, 100));
         // Where the overload lasts the bound holds again soon, and hardly more were let in.
-        serve(&gate, 800, 100);
-        let (served, refused, _) = serve(&gate, 800, 2 * TRIAL / 64);
+        serve(&gate, 1000, 100);
+        let (served, refused, _) = serve(&gate, 1000, 2 * TRIAL / 64);
         assert!(gate.is_guarding() && refused > 10 * served, "{served} were served, {refused} refused");
-        assert!(served < 2 * TRIAL + 3 * 4096, "{served} were served");
+        assert!(served < 2 * TRIAL + 4 * 4096, "{served} were served");
+    }
+
+    #[test]
+    fn a_wide_bound_holds_too() {
+        let gate = Arc::new(Gate::new(1000));
+        serve(&gate, 3000, 100);
+        assert_eq!(serve(&gate, 3000, 10), (10_000, 20_000, 1000));
     }
 
     #[test]

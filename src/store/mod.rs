@@ -84,7 +84,7 @@ impl Default for StoreOptions {
     fn default() -> Self {
         Self {
             max_connections: 10,
-            max_waiting: 40,
+            max_waiting: 32,
             busy_timeout: 5,
             cache_kib: 16_384,
             synchronous: Synchronous::Full,

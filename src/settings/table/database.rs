@@ -44,11 +44,11 @@ pub(super) const SETTINGS: &[Setting] = &[
     .fixed(|fresh, running| keep(&mut fresh.database.max_connections, &running.database.max_connections)),
     Setting::new(
         "database.max_waiting",
-        "40",
+        "32",
         integer(1, 4096, |s, v| s.database.max_waiting = v as usize),
         "Acts that may be at the database at once while more come than it can serve: while on the average of some two \
-         thousand six times as many have been there. Further requests are answered 503 at once, so that the others keep \
-         their pace. A burst of some hundreds is let in whole, and so are up to six times as many callers who come again as \
+         thousand eight times as many have been there. Further requests are answered 503 at once, so that the others keep \
+         their pace. A burst of some hundreds is let in whole, and so are up to eight times as many callers who come again as \
          soon as they are answered.",
     )
     .fixed(|fresh, running| keep(&mut fresh.database.max_waiting, &running.database.max_waiting)),

@@ -107,7 +107,7 @@ const OTHERS: &[(&str, &str, &str, &str)] = &[
     ("server.drain_delay", r#""30s""#, "30s", ""),
     ("database.url", r#""sqlite:other.db""#, "sqlite:other.db", ""),
     ("database.max_connections", "3", "3", ""),
-    ("database.max_waiting", "32", "32", ""),
+    ("database.max_waiting", "48", "48", ""),
     ("database.migrate_at_start", "false", "false", ""),
     ("database.synchronous", r#""normal""#, "normal", ""),
     ("database.busy_timeout", r#""1s""#, "1s", ""),

@@ -71,7 +71,12 @@ pub(super) struct Measured {
 impl Measured {
     /// How many requests stood in line.
     fn line(&self) -> f64 {
-        self.wait.div_duration_f64(self.each)
+        self.wait.div_duration_f64(self.each.max(Duration::from_nanos(1)))
+    }
+
+    /// Brings a mean of the last while up to this measurement.
+    fn carry(&self, mean: f64, value: f64) -> f64 {
+        mean + (value - mean) * (self.passed.as_secs_f64() / STANDS.as_secs_f64()).min(1.0)
     }
 }
 
@@ -80,8 +85,8 @@ impl Measured {
 pub(super) enum Control {
     /// All are let in.
     Open {
-        /// Since when each wait was long.
-        long_since: Option<Duration>,
+        /// Since when each wait was long, and how many stood in line as of late.
+        long_since: Option<(Duration, f64)>,
     },
     /// A share is.
     Limiting(Limiting),
@@ -91,6 +96,8 @@ pub(super) enum Control {
         until: Duration,
         /// How long all are let in the next time.
         peace: Duration,
+        /// How many stood in line as of late.
+        line: f64,
     },
 }
 
@@ -108,6 +115,9 @@ pub(super) struct Limiting {
     calm_since: Option<Duration>,
     /// How many requests stood in line when all were let in.
     unhindered: f64,
+    /// How many do as of late, and how many times the aim the wait is.
+    line: f64,
+    excess: f64,
     /// Since when nearly all were refused and nearly as many stood in line, and how many.
     vain_since: Option<(Duration, f64)>,
     /// How long all are let in where that lasts.
@@ -136,24 +146,28 @@ impl Control {
         let is_known = passed.saturating_sub(wait) < CALM;
         match self {
             Self::Open { long_since } => {
-                let since = long_since.filter(|_| is_known).unwrap_or(now);
-                *long_since = is_overload.then_some(since);
+                let (since, line) = long_since.filter(|_| is_known).unwrap_or((now, measured.line()));
+                let line = measured.carry(line, measured.line());
+                *long_since = is_overload.then_some((since, line));
                 if !is_overload || now.saturating_sub(since) < STANDS {
                     return 1.0;
                 }
-                *self = Self::Limiting(Limiting::begun(&measured, FIRST_PEACE));
+                *self = Self::Limiting(Limiting::begun(now, line, FIRST_PEACE));
                 // Nobody has counted yet.
                 measured.refusable = 1.0;
             }
             // Not with the first wait that is a little shorter: then it would soon be refused again in vain.
-            Self::Bearing { until, .. } if now < *until && is_known && 2 * wait >= OVERLOAD.lasts(each) => return 1.0,
+            Self::Bearing { until, line, .. } if now < *until && is_known && 2 * wait >= OVERLOAD.lasts(each) => {
+                *line = measured.carry(*line, measured.line());
+                return 1.0;
+            }
             Self::Bearing { .. } if !is_overload || !is_known => {
                 *self = Self::new();
                 return 1.0;
             }
             // The time is over.
-            Self::Bearing { peace, .. } => {
-                *self = Self::Limiting(Limiting::begun(&measured, *peace));
+            Self::Bearing { peace, line, .. } => {
+                *self = Self::Limiting(Limiting::begun(now, *line, *peace));
                 measured.refusable = 1.0;
             }
             Self::Limiting(_) => {}
@@ -166,8 +180,8 @@ impl Control {
                 1.0
             }
             Verdict::InVain => {
-                let peace = limiting.peace;
-                *self = Self::Bearing { until: now + peace, peace: (2 * peace).min(LONGEST_PEACE) };
+                let (peace, line) = (limiting.peace, limiting.line);
+                *self = Self::Bearing { until: now + peace, peace: (2 * peace).min(LONGEST_PEACE), line };
                 1.0
             }
         }
@@ -185,15 +199,17 @@ enum Verdict {
 }
 
 impl Limiting {
-    /// From this measurement on, before which all were let in; where it is in vain, they are again for so long.
-    fn begun(measured: &Measured, peace: Duration) -> Self {
+    /// From now on, where so many stood in line while all were let in; where it is in vain, they are again for so long.
+    const fn begun(now: Duration, line: f64, peace: Duration) -> Self {
         Self {
             level: 1.0,
             refusable: 1.0,
-            since: measured.now,
+            since: now,
             trial_until: None,
             calm_since: None,
-            unhindered: measured.line(),
+            unhindered: line,
+            line,
+            excess: 0.0,
             vain_since: None,
             peace,
         }
@@ -204,13 +220,18 @@ impl Limiting {
         let is_long = wait >= LONG.lasts(each);
         if let Some(until) = self.trial_until {
             match wait >= OVERLOAD.lasts(each) {
-                true => (self.trial_until, self.since, self.unhindered) = (None, now, measured.line()),
+                true => {
+                    (self.trial_until, self.since) = (None, now);
+                    self.unhindered = self.unhindered.min(measured.line());
+                }
                 false if now < until => return Verdict::LetIn(1.0),
                 false => return Verdict::Over,
             }
         }
-        self.refusable += (refusable - self.refusable) * (passed.as_secs_f64() / STANDS.as_secs_f64()).min(1.0);
         let excess = wait.as_secs_f64() / AIM.lasts(each).as_secs_f64();
+        self.refusable = measured.carry(self.refusable, refusable);
+        self.line = measured.carry(self.line, measured.line());
+        self.excess = measured.carry(self.excess, excess);
         // The level follows slowly, by a factor, for nobody knows its order of magnitude; a wait above the aim is answered at
         // once besides, so that the line shrinks without the level having to swing.
         let time = passed.as_secs_f64() / FOLLOWS.as_secs_f64();
@@ -223,7 +244,7 @@ impl Limiting {
         } else if now.saturating_sub(*self.calm_since.get_or_insert(now)) >= CALM {
             return Verdict::Over;
         }
-        if self.is_in_vain(excess, measured.line(), now) {
+        if self.is_in_vain(now) {
             return Verdict::InVain;
         }
         if now.saturating_sub(self.since) >= TRIAL {
@@ -234,9 +255,9 @@ impl Limiting {
     }
 
     /// Whether nearly all have been refused for a while, the wait is still above the aim, and the line becomes no shorter.
-    fn is_in_vain(&mut self, excess: f64, line: f64, now: Duration) -> bool {
-        let helps = self.level > LEAST_LEVEL || excess < ABOVE_AIM || line < self.unhindered * SHORTER;
-        let begun = self.vain_since.filter(|&(_, at_first)| line >= at_first * SHORTENING).unwrap_or((now, line));
+    fn is_in_vain(&mut self, now: Duration) -> bool {
+        let helps = self.level > 2.0 * LEAST_LEVEL || self.excess < ABOVE_AIM || self.line < self.unhindered * SHORTER;
+        let begun = self.vain_since.filter(|&(_, line)| self.line >= line * SHORTENING).unwrap_or((now, self.line));
         self.vain_since = (!helps).then_some(begun);
         !helps && now.saturating_sub(begun.0) >= self.peace / IN_VAIN
     }
@@ -263,6 +284,8 @@ mod tests {
         message: Option<(f64, f64)>,
         measured: f64,
         unmeasured: f64,
+        /// The part of the line that a message may pass over.
+        noise: f64,
         chance: u64,
     }
 
@@ -287,6 +310,7 @@ mod tests {
                 message: None,
                 measured: 0.0,
                 unmeasured: 0.0,
+                noise: 0.0,
                 chance: 7,
             }
         }
@@ -405,8 +429,8 @@ mod tests {
             refusable: 1.0,
         };
         let begun = || {
-            let measured = Measured { now: Duration::from_mins(5), ..at(100, 0) };
-            Control::Limiting(Limiting { level: 0.5, ..Limiting::begun(&measured, FIRST_PEACE) })
+            let limiting = Limiting::begun(Duration::from_mins(5), 1_000.0, FIRST_PEACE);
+            Control::Limiting(Limiting { level: 0.5, ..limiting })
         };
         let mut control = begun();
         assert_eq!((control.follow(at(10, 0)), control.follow(at(10, 400))), (1.0, 1.0));
@@ -422,9 +446,10 @@ mod tests {
 
     /// So many callers, each of whom comes again as soon as it is answered, for so many seconds; `(served, refused)`.
     fn callers_who_come_again_at_once(server: &mut Server, callers: u32, seconds: f64) -> (f64, f64) {
+        let noise = server.noise;
         let (mut served, mut refused) = (0.0, 0.0);
         let end = server.now + seconds * 1e6;
-        // A message stands behind all of them.
+        // A message stands behind all of them, or behind some of them where others are late.
         let mut sent = (server.now, callers);
         while server.now < end {
             if server.chance() > server.share {
@@ -439,7 +464,7 @@ mod tests {
                 (at, 0) => {
                     let at = *at;
                     server.take_back(at, server.now);
-                    sent = (server.now, callers);
+                    sent = (server.now, (f64::from(callers) * (1.0 - noise * server.chance())) as u32);
                 }
                 (_, before) => *before -= 1,
             }
@@ -457,8 +482,10 @@ mod tests {
 
     #[test]
     fn refusing_ends_where_it_shortens_no_line() {
-        for (each, callers) in [(125.0, 420), (125.0, 1_000), (125.0, 10_000), (2_000.0, 400)] {
-            let mut server = Server::new(each, 20.0);
+        for (each, callers, noise) in
+            [(125.0, 420, 0.0), (125.0, 1_000, 0.0), (125.0, 1_500, 0.5), (125.0, 10_000, 0.2), (2_000.0, 400, 0.0)]
+        {
+            let mut server = Server { noise, ..Server::new(each, 20.0) };
             let (_, refused) = callers_who_come_again_at_once(&mut server, callers, 20.0);
             assert!(refused > 0.0 && !server.control.is_limiting(), "{callers} callers, {each} µs each");
             // It is tried again, and less and less often.

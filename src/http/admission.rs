@@ -185,7 +185,9 @@ impl Admission {
         match (was_limiting, control.is_limiting()) {
             (false, true) => tracing::warn!("requests wait too long: some are refused from now on"),
             (true, false) if control.is_bearing() => {
-                tracing::warn!("those who are refused come again at once: all requests are let in, and wait");
+                tracing::warn!(
+                    "refusing shortens no line, for those who are refused come again at once: all requests are let in, and wait"
+                );
             }
             (true, false) => tracing::info!("all requests are let in again"),
             _ => {}
@@ -283,7 +285,7 @@ mod tests {
         }
         assert!(!admission.is_limiting() && control.is_bearing(), "it shortened no line");
         admission.nothing_seen(&mut control);
-        assert!(!admission.is_limiting() && !control.is_limiting(), "nobody comes any more");
+        assert!(!admission.is_limiting() && !control.is_bearing(), "nobody comes any more");
         assert!(admission.admits(Standing::Begins));
     }
 

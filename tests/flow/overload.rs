@@ -2,17 +2,19 @@
 //! anything (requirement RL-3).
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use reqwest::header::ORIGIN;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::binary::Binary;
+use crate::store::Tables;
+use crate::support::binary::{Binary, pause};
 use crate::support::server::{Answer, SECRET, http_client, redemption};
 use crate::support::{Browser, ClientSpec, TestDatabase, TestServer};
 
-const CHAINS: usize = 24;
+const CHAINS: usize = 48;
 const CALLERS: usize = 100;
 
 async fn refused_requests_lose_nothing(database: TestDatabase) {
@@ -59,7 +61,21 @@ async fn refused_requests_lose_nothing(database: TestDatabase) {
         }
         served
     };
-    let (tokens, beside) = tokio::join!(join_all(chains), beside);
+    // Another process that writes a lot: all others are at the database while it does.
+    let slow = async {
+        let tables = Tables::of(&server).await;
+        let begin = match server.database().url().starts_with("sqlite") {
+            true => "BEGIN IMMEDIATE",
+            false => "BEGIN; LOCK TABLE refresh_tokens IN ACCESS EXCLUSIVE MODE",
+        };
+        while refused.load(Ordering::Relaxed) < 200 {
+            tables.run(begin).await;
+            pause(Duration::from_millis(20)).await;
+            tables.run("COMMIT").await;
+            pause(Duration::from_millis(2)).await;
+        }
+    };
+    let (tokens, beside, ()) = tokio::join!(join_all(chains), beside, slow);
     assert!(beside > 0);
     for token in tokens {
         assert_eq!(server.refresh("shop", &token).await.status, 200, "each family goes on");

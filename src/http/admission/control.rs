@@ -28,8 +28,6 @@ const HELPS: f64 = 1.0 / 16.0;
 const SHORTER: f64 = 0.75;
 /// And becomes shorter from here on.
 const SHORTENING: f64 = 0.9;
-/// So many times the aim is a wait that refusing hasn't brought down.
-const ABOVE_AIM: f64 = 1.5;
 /// How long all are let in where those who are refused come again at once, which shortens no line: the first time, and the
 /// longest. Each time it is twice as long.
 const FIRST_PEACE: Duration = Duration::from_mins(1);
@@ -91,14 +89,21 @@ pub(super) enum Control {
     /// A share is.
     Limiting(Limiting),
     /// All are, since refusing was in vain.
-    Bearing {
-        /// When it is tried again, where the wait is still long.
-        until: Duration,
-        /// How long all are let in the next time.
-        peace: Duration,
-        /// How many stood in line as of late.
-        line: f64,
-    },
+    Bearing(Bearing),
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bearing {
+    /// When it is tried again, where the wait is still long.
+    until: Duration,
+    /// How long all are let in the next time.
+    peace: Duration,
+    /// How many stood in line at first.
+    at_first: f64,
+    /// And as of late.
+    line: f64,
+    /// The wait as of late, in seconds.
+    wait: f64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -109,11 +114,11 @@ pub(super) struct Limiting {
     refusable: f64,
     /// Since the last trial.
     since: Duration,
-    /// Until when all are let in for a trial.
-    trial_until: Option<Duration>,
+    /// Since when all are let in for a trial.
+    trial_since: Option<Duration>,
     /// Since when hardly anybody was refused.
     calm_since: Option<Duration>,
-    /// How many requests stood in line when all were let in.
+    /// How many requests stood in line when all were let in, at the least.
     unhindered: f64,
     /// How many do as of late, and how many times the aim the wait is.
     line: f64,
@@ -135,7 +140,7 @@ impl Control {
 
     /// Whether all are let in because refusing was in vain.
     pub(super) const fn is_bearing(&self) -> bool {
-        matches!(self, Self::Bearing { .. })
+        matches!(self, Self::Bearing(_))
     }
 
     /// The share, 0 to 1, from now on.
@@ -156,20 +161,17 @@ impl Control {
                 // Nobody has counted yet.
                 measured.refusable = 1.0;
             }
-            // Not with the first wait that is a little shorter: then it would soon be refused again in vain.
-            Self::Bearing { until, line, .. } if now < *until && is_known && 2 * wait >= OVERLOAD.lasts(each) => {
-                *line = measured.carry(*line, measured.line());
-                return 1.0;
-            }
-            Self::Bearing { .. } if !is_overload || !is_known => {
-                *self = Self::new();
-                return 1.0;
-            }
-            // The time is over.
-            Self::Bearing { peace, line, .. } => {
-                *self = Self::Limiting(Limiting::begun(now, *line, *peace));
-                measured.refusable = 1.0;
-            }
+            Self::Bearing(bearing) => match bearing.follow(&measured) {
+                Peace::Lasts if is_known => return 1.0,
+                Peace::Lasts | Peace::Over => {
+                    *self = Self::new();
+                    return 1.0;
+                }
+                Peace::Ends => {
+                    *self = Self::Limiting(Limiting::begun(now, bearing.line, bearing.peace));
+                    measured.refusable = 1.0;
+                }
+            },
             Self::Limiting(_) => {}
         }
         let Self::Limiting(limiting) = self else { return 1.0 };
@@ -180,10 +182,48 @@ impl Control {
                 1.0
             }
             Verdict::InVain => {
-                let (peace, line) = (limiting.peace, limiting.line);
-                *self = Self::Bearing { until: now + peace, peace: (2 * peace).min(LONGEST_PEACE), line };
+                *self = Self::Bearing(Bearing::begun(now, limiting, &measured));
                 1.0
             }
+        }
+    }
+}
+
+/// What a wait says while all are let in.
+enum Peace {
+    /// Nothing new.
+    Lasts,
+    /// It is tried again whether refusing helps.
+    Ends,
+    /// No wait is long any more.
+    Over,
+}
+
+impl Bearing {
+    /// From now on, after refusing in vain.
+    fn begun(now: Duration, limiting: &Limiting, measured: &Measured) -> Self {
+        Self {
+            until: now + limiting.peace,
+            peace: (2 * limiting.peace).min(LONGEST_PEACE),
+            at_first: limiting.line,
+            line: limiting.line,
+            wait: OVERLOAD.lasts(measured.each).as_secs_f64(),
+        }
+    }
+
+    fn follow(&mut self, measured: &Measured) -> Peace {
+        self.line = measured.carry(self.line, measured.line());
+        self.wait = measured.carry(self.wait, measured.wait.as_secs_f64());
+        let long = OVERLOAD.lasts(measured.each).as_secs_f64();
+        // Others have come, who may be helped by refusing.
+        let is_longer = self.line > 2.0 * self.at_first;
+        if is_longer || measured.now >= self.until && self.wait >= long {
+            return Peace::Ends;
+        }
+        // A wait that is a little shorter than an overload's would soon be one again, and refused in vain.
+        match measured.now >= self.until || self.wait < long / 2.0 {
+            true => Peace::Over,
+            false => Peace::Lasts,
         }
     }
 }
@@ -205,7 +245,7 @@ impl Limiting {
             level: 1.0,
             refusable: 1.0,
             since: now,
-            trial_until: None,
+            trial_since: None,
             calm_since: None,
             unhindered: line,
             line,
@@ -218,14 +258,15 @@ impl Limiting {
     fn follow(&mut self, measured: Measured) -> Verdict {
         let Measured { wait, now, passed, each, refusable } = measured;
         let is_long = wait >= LONG.lasts(each);
-        if let Some(until) = self.trial_until {
-            match wait >= OVERLOAD.lasts(each) {
-                true => {
-                    (self.trial_until, self.since) = (None, now);
-                    self.unhindered = self.unhindered.min(measured.line());
-                }
-                false if now < until => return Verdict::LetIn(1.0),
-                false => return Verdict::Over,
+        if let Some(since) = self.trial_since {
+            let overload = OVERLOAD.lasts(each);
+            if wait >= overload {
+                (self.trial_since, self.since) = (None, now);
+                self.unhindered = self.unhindered.min(measured.line());
+            } else if now.saturating_sub(since) < STANDS.max(2 * overload) {
+                return Verdict::LetIn(1.0);
+            } else {
+                return Verdict::Over;
             }
         }
         let excess = wait.as_secs_f64() / AIM.lasts(each).as_secs_f64();
@@ -248,7 +289,7 @@ impl Limiting {
             return Verdict::InVain;
         }
         if now.saturating_sub(self.since) >= TRIAL {
-            (self.trial_until, self.vain_since) = (Some(now + STANDS), None);
+            (self.trial_since, self.vain_since) = (Some(now), None);
             return Verdict::LetIn(1.0);
         }
         Verdict::LetIn(if helps { (self.level / excess.max(1.0).powi(2)).max(LEAST) } else { 1.0 })
@@ -256,7 +297,7 @@ impl Limiting {
 
     /// Whether nearly all have been refused for a while, the wait is still above the aim, and the line becomes no shorter.
     fn is_in_vain(&mut self, now: Duration) -> bool {
-        let helps = self.level > 2.0 * LEAST_LEVEL || self.excess < ABOVE_AIM || self.line < self.unhindered * SHORTER;
+        let helps = self.level > 2.0 * LEAST_LEVEL || self.excess < 1.0 || self.line < self.unhindered * SHORTER;
         let begun = self.vain_since.filter(|&(_, line)| self.line >= line * SHORTENING).unwrap_or((now, self.line));
         self.vain_since = (!helps).then_some(begun);
         !helps && now.saturating_sub(begun.0) >= self.peace / IN_VAIN
@@ -488,7 +529,15 @@ mod tests {
             let mut server = Server { noise, ..Server::new(each, 20.0) };
             let (_, refused) = callers_who_come_again_at_once(&mut server, callers, 20.0);
             assert!(refused > 0.0 && !server.control.is_limiting(), "{callers} callers, {each} µs each");
-            // It is tried again, and less and less often.
+            // It is tried again, each time after twice as long.
+            for minutes in [1, 2, 4, 5, 5] {
+                let Control::Bearing(Bearing { until, peace, .. }) = server.control else { panic!("it is borne") };
+                assert_eq!(peace, Duration::from_mins(minutes * 2).min(LONGEST_PEACE));
+                let rest = until.as_secs_f64() - server.now / 1e6;
+                callers_who_come_again_at_once(&mut server, callers, rest + 2.5);
+                assert!(server.control.is_limiting(), "{callers} callers, {each} µs each: after {minutes} minutes");
+                callers_who_come_again_at_once(&mut server, callers, 25.0);
+            }
             let possible = 3_600.0 * 1e6 / each;
             let (served, _) = callers_who_come_again_at_once(&mut server, callers, 3_600.0);
             assert!(served > 0.93 * possible, "{callers} callers, {each} µs each: {served} of {possible}");
@@ -496,10 +545,25 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_while_it_is_borne_may_be_refused() {
+        let mut server = Server::new(125.0, 20.0);
+        callers_who_come_again_at_once(&mut server, 1_000, 20.0);
+        assert!(server.control.is_bearing());
+        server.offer(32_000.0, 2.0);
+        assert!(server.control.is_limiting());
+        server.offer(32_000.0, 10.0);
+        assert!(server.offer(32_000.0, 5.0).wait < 20_000.0);
+    }
+
+    #[test]
     fn who_would_not_have_begun_it_is_soon_let_in() {
-        for (each, refused, crowd, callers) in
-            [(125.0, 20.0, 1_000, 130), (125.0, 20.0, 1_000, 390), (500.0, 20.0, 400, 100), (2_000.0, 50.0, 300, 100)]
-        {
+        for (each, refused, crowd, callers) in [
+            (125.0, 20.0, 1_000, 130),
+            (125.0, 20.0, 1_000, 390),
+            (245.0, 10.0, 1_000, 200),
+            (500.0, 20.0, 400, 100),
+            (2_000.0, 50.0, 300, 100),
+        ] {
             let mut server = Server::new(each, refused);
             callers_who_come_again_at_once(&mut server, crowd, 2.5);
             assert!(server.control.is_limiting(), "{crowd} callers, {each} µs each");
@@ -514,7 +578,7 @@ mod tests {
         let mut server = Server::new(125.0, 20.0);
         callers_who_come_again_at_once(&mut server, 1_000, 30.0);
         assert!(server.control.is_bearing());
-        callers_who_come_again_at_once(&mut server, 100, 1.0);
+        callers_who_come_again_at_once(&mut server, 100, 3.0);
         assert!(matches!(server.control, Control::Open { .. }));
         // What could be refused to some purpose is, as at first.
         server.offer(32_000.0, 15.0);

@@ -47,7 +47,7 @@ pub(super) const SETTINGS: &[Setting] = &[
         "32",
         integer(1, 4096, |s, v| s.database.max_waiting = v as usize),
         "Acts that may be at the database at once while more come than it can serve: while on the average of some two \
-         thousand eight times as many have been there. Further requests are answered 503 at once, so that the others keep \
+         thousand eight times as many have been there (1024 at the most, unless this is more). Further requests are answered 503 at once, so that the others keep \
          their pace. A burst of some hundreds is let in whole, and so are up to eight times as many callers who come again as \
          soon as they are answered.",
     )

@@ -128,8 +128,8 @@ pub(super) const SETTINGS: &[Setting] = &[
         "true",
         Kind::Flag(|s, v| s.server.load_shedding = v),
         "Whether a share of the requests is answered 503 at once while requests have been waiting too long before the \
-         server can look at them: a line of more than 64 of them and of 20 ms, for half a second. Sign-ins and refreshes \
-         that begin are refused first.",
+         server can look at them: a line of more than 128 of them and of 50 ms, for half a second. Sign-ins and \
+         refreshes that begin are refused first. Where that shortens no line, all are let in for some minutes.",
     )
     .weak(
         |s| !s.server.load_shedding,

@@ -67,7 +67,7 @@ pub async fn measure(
             count(stage, scenario, operations, folder, first(steps)?).await
         }
         Scenario::Login => {
-            let step = first(stage.logins("bench-cost", stage.setting.connections).await?)?;
+            let step = first(stage.logins("bench-cost", 1).await?)?;
             count(stage, scenario, operations, folder, step).await
         }
     }

@@ -90,7 +90,7 @@ impl Grown {
         // One connection is enough for the one person who shows how the session's cookie is named.
         let alone = Setting { connections: 1, ..setting.clone() };
         let (mut stage, _) = Stage::set(&alone, folder, url, backend.process()).await?;
-        let logins = stage.logins("bench-first", stage.setting.connections).await?;
+        let logins = stage.logins("bench-first", 1).await?;
         let logins = stage.prepare(1, logins, "login").await?;
         let cookie_name = logins.first().and_then(Login::session_cookie_name).map(str::to_owned);
         let cookie_name = cookie_name.ok_or_else(|| Failure::new("a login set no cookie of a session"))?;

@@ -190,9 +190,9 @@ impl Stage {
     /// When a login fails.
     pub async fn browsers(&mut self, flow: &Arc<Flow>, count: usize) -> Result<Vec<CodeFlow>, Failure> {
         if self.sessions.is_empty() {
-            let count = self.setting.connections.min(MOST_LOGINS);
-            let logins = self.logins("bench-user", count).await?;
-            let logins = self.prepare(count, logins, "login").await?;
+            let people = self.setting.connections.min(MOST_LOGINS);
+            let logins = self.logins("bench-user", people).await?;
+            let logins = self.prepare(people, logins, "login").await?;
             self.sessions = logins.into_iter().map(Login::into_session).collect();
         }
         let distance = PAIRS.div_ceil(count.max(1));

@@ -92,6 +92,7 @@ pub(super) enum Control {
     Bearing(Bearing),
 }
 
+/// All are let in, and what would change that.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bearing {
     /// When it is tried again, where the wait is still long.
@@ -106,6 +107,7 @@ pub(super) struct Bearing {
     wait: f64,
 }
 
+/// A share is let in, and what it goes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limiting {
     /// What keeps the wait where it is aimed at, as far as is known.
@@ -149,7 +151,7 @@ impl Control {
         let is_overload = wait >= OVERLOAD.lasts(each);
         // Where nothing was measured for long before this message was sent, nobody knows what the wait was.
         let is_known = passed.saturating_sub(wait) < CALM;
-        match self {
+        let begun = match self {
             Self::Open { long_since } => {
                 let (since, line) = long_since.filter(|_| is_known).unwrap_or((now, measured.line()));
                 let line = measured.carry(line, measured.line());
@@ -157,9 +159,7 @@ impl Control {
                 if !is_overload || now.saturating_sub(since) < STANDS {
                     return 1.0;
                 }
-                *self = Self::Limiting(Limiting::begun(now, line, FIRST_PEACE));
-                // Nobody has counted yet.
-                measured.refusable = 1.0;
+                Some(Limiting::begun(now, line, FIRST_PEACE))
             }
             Self::Bearing(bearing) => match bearing.follow(&measured) {
                 Peace::Lasts if is_known => return 1.0,
@@ -167,12 +167,14 @@ impl Control {
                     *self = Self::new();
                     return 1.0;
                 }
-                Peace::Ends => {
-                    *self = Self::Limiting(Limiting::begun(now, bearing.line, bearing.peace));
-                    measured.refusable = 1.0;
-                }
+                Peace::Ends => Some(Limiting::begun(now, bearing.line, bearing.peace)),
             },
-            Self::Limiting(_) => {}
+            Self::Limiting(_) => None,
+        };
+        if let Some(begun) = begun {
+            // Nobody has counted yet.
+            measured.refusable = begun.refusable;
+            *self = Self::Limiting(begun);
         }
         let Self::Limiting(limiting) = self else { return 1.0 };
         match limiting.follow(measured) {
